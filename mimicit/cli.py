@@ -1,0 +1,239 @@
+"""The `syphus data …` commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from mimicit.curate import Funnel
+
+data = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Import, look at, curate and export a dataset folder.",
+)
+
+Dataset = Annotated[Path, typer.Option("-d", "--dataset", help="The dataset folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")]
+Where = Annotated[
+    str,
+    typer.Option(help="An SQL predicate over the view `accepted`, for example: task = 'la_detail'"),
+]
+
+
+@data.command("import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="Files, or folders of files.")],
+    dataset: Dataset,
+    format: Annotated[
+        str | None, typer.Option("--format", help="mimicit; found by itself.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Bring records and pictures of other formats into a dataset folder.
+
+    Rows that cannot be used are listed and left out; what is there already is left as it is.
+
+    Example:
+
+        syphus data import mimicit_data/LA -d demo
+    """
+    from mimicit.exchange import Imported, import_files
+    from mimicit.progress import Progress
+    from mimicit.store import Store
+
+    store = Store.open(dataset, create=True)
+    with Progress("importing", total=None, unit="records") as progress:
+
+        def show(imported: Imported) -> None:
+            progress.update(imported.records, f"{imported.images:,} pictures")
+
+        imported = import_files(files, store, format_name=format, progress=show)
+    for row in imported.bad:
+        typer.echo(f"{row.where}: {row.reason}", err=True)
+    _print(
+        json,
+        {
+            "records": imported.records,
+            "images": imported.images,
+            "known": imported.known,
+            "bad": imported.bad_count,
+        },
+        f"{imported.records:,} records and {imported.images:,} pictures are new, {imported.known:,} "
+        f"were there, {imported.bad_count:,} could not be used",
+    )
+    raise typer.Exit(3 if imported.bad_count else 0)
+
+
+@data.command()
+def export(
+    dataset: Dataset,
+    format: Annotated[str, typer.Option("-f", "--format", help="mimicit")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the files.")],
+    where: Where = "true",
+    json: Json = False,
+) -> None:
+    """Write the accepted records as files of another format.
+
+    Example:
+
+        syphus data export -d demo -f mimicit -o mimicit_data
+    """
+    from mimicit.errors import FormatError
+    from mimicit.formats import formats
+    from mimicit.store import Store
+
+    store = Store.open(dataset)
+    store.refresh()
+    known = formats()
+    if format not in known:
+        raise FormatError(f"there is no format {format!r}; there are: {', '.join(known)}")
+    written = known[format].write(store, out, where)
+    _print(
+        json,
+        [{"path": str(file.path), "rows": file.records} for file in written],
+        "\n".join(f"{file.path}  {file.records:,} rows" for file in written) or "nothing to write",
+    )
+
+
+@data.command()
+def curate(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe (starter), or a TOML file.")],
+    dataset: Dataset,
+    json: Json = False,
+) -> None:
+    """Judge every record by a recipe, and print what each filter dropped.
+
+    Nothing is deleted: verdicts are written beside the records, and curating again replaces them.
+
+    Example:
+
+        syphus data curate starter -d demo
+    """
+    from dataclasses import asdict
+
+    from mimicit.curate import curate
+    from mimicit.curate.recipe import load_recipe
+    from mimicit.store import Store
+
+    checked = load_recipe(recipe)
+    funnel = curate(Store.open(dataset), checked)
+    _print(json, asdict(funnel), _funnel(funnel))
+
+
+@data.command()
+def stats(dataset: Dataset, json: Json = False) -> None:
+    """Count records, pictures, tokens and verdicts.
+
+    Example:
+
+        syphus data stats -d demo
+    """
+    from mimicit.stats import stats
+    from mimicit.store import Store
+
+    store = Store.open(dataset)
+    store.refresh()
+    tables = stats(store)
+    _print(json, tables, "\n".join(_table(name, rows) for name, rows in tables.items() if rows))
+
+
+@data.command()
+def rebuild(dataset: Dataset) -> None:
+    """Make `catalog.duckdb` again from the Parquet files and the ledger.
+
+    Example:
+
+        syphus data rebuild -d demo
+    """
+    from mimicit.store import Store
+
+    store = Store.open(dataset)
+    with store.writing("syphus data rebuild"):
+        store.rebuild()
+    typer.echo(str(store.catalog_path))
+
+
+def sql(
+    query: Annotated[str, typer.Argument(help="One reading statement.")],
+    dataset: Dataset,
+    format: Annotated[str, typer.Option("--format", help="table, json, csv or parquet.")] = "table",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File for the result.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds before the query is stopped.")] = 300.0,
+    memory: Annotated[int, typer.Option(help="Megabytes that the query may use.")] = 2_048,
+) -> None:
+    """Ask the dataset in SQL; nothing can be changed.
+
+    Tables: instructions, images, verdicts, requests, replies, …; views: accepted, rejected, provenance, runs, attempts.
+
+    Example:
+
+        syphus sql "SELECT instruction, answer FROM accepted LIMIT 5" -d demo
+    """
+    from mimicit.errors import QueryError
+    from mimicit.formats.files import staged
+    from mimicit.sql import run_sql
+    from mimicit.store import Store
+
+    if format not in ("table", "json", "csv", "parquet"):
+        raise typer.BadParameter(f"{format!r} is none of table, json, csv, parquet")
+    if format == "parquet" and output is None:
+        raise QueryError("Parquet is not for the screen; name a file with -o")
+    store = Store.open(dataset)
+    store.refresh()
+    limits: Any = {"format": format, "timeout": timeout, "memory_mb": memory}
+    if output is None:
+        run_sql(query, store.catalog_path, **limits)
+    else:
+        with staged(output) as file:
+            run_sql(query, store.catalog_path, output=file, **limits)
+
+
+def _print(as_json: bool, value: object, text: str) -> None:
+    if as_json:
+        import orjson
+
+        text = orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode()
+    typer.echo(text)
+
+
+def _funnel(funnel: Funnel) -> str:
+    lines = [f"{funnel.records:>9,}  records"]
+    for stage in funnel.stages:
+        more = f" ({stage.rejected:,} in all)" if stage.rejected != stage.dropped else ""
+        lines.append(f"{-stage.dropped:>9,}  {stage.filter}{more}")
+        lines += [
+            f"{'':11}  {row['id']}: {row['reason']} — {_short(row['instruction'])} | {_short(row['answer'])}"
+            for row in stage.examples
+        ]
+    lines.append(f"{funnel.accepted:>9,}  accepted by {funnel.recipe!r}")
+    return "\n".join(lines)
+
+
+def _short(text: str, limit: int = 60) -> str:
+    one_line = " ".join(text.split())
+    return one_line if len(one_line) <= limit else one_line[: limit - 1] + "…"
+
+
+def _table(name: str, rows: list[dict[str, Any]]) -> str:
+    """Lay a small table out in plain columns."""
+    cells = [list(rows[0]), *[[_cell(value) for value in row.values()] for row in rows]]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    numeric = [isinstance(value, int | float) for value in rows[0].values()]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(row, widths, numeric, strict=True)
+        ).rstrip()
+        for row in cells
+    ]
+    return "\n".join([name.upper(), *(f"  {line}" for line in lines), ""])
+
+
+def _cell(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else "–" if value is None else str(value)

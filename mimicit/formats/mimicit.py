@@ -1,0 +1,357 @@
+"""The published MIMIC-IT files.
+
+    T/T_instructions.json   {"meta": {version, time, author}, "data": {id: {instruction, answer, image_ids, rel_ins_ids}}}
+    T/T.parquet             pictures: a string column `base64`, and the id as pandas' index
+    T/T_train.json          {id: [ids of its context]}, the records to train on
+
+Read are also pictures as `{id: base64}` JSON, an index column of any of the names that pandas and dask give it, both base64
+alphabets, and one-element lists. Ours add the task's name and the language to `meta`, so that what was written is read
+back whole; other readers ignore them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from mimicit.errors import FormatError, PictureError, QueryError
+from mimicit.formats import BadRow, Written
+from mimicit.formats.files import staged
+from mimicit.media import picture
+from mimicit.schema import ImageRecord, Instruction, Meta
+from mimicit.store import Store
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow
+
+INDEX_COLUMNS = ("id", "__index_level_0__", "__null_dask_index__", "index")
+ROW_GROUP = 100
+AUTHOR = "mimicit"
+
+TASKS = {"LACONV": "la_conversation", "LADD": "la_detail", "LACR": "la_reasoning"}
+"""Published record prefixes whose task has another name here; any other prefix becomes the task, in lower case."""
+
+_IDS = re.compile(r"^(?P<prefix>[A-Za-z0-9]+?)(?:_[A-Z0-9]+)??_(?:\d\d_)?INS_")
+
+
+# Reading
+
+
+def detect(path: Path) -> bool:
+    """Recognise by content: a JSON object with `data`, or of base64 strings, or a Parquet file with `base64`."""
+    if path.suffix == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            return "base64" in pq.read_schema(path).names
+        except (pa.ArrowInvalid, OSError):
+            return False
+    if path.suffix != ".json":
+        return False
+    import ijson
+
+    try:
+        with path.open("rb") as file:
+            for prefix, event, value in ijson.parse(file):
+                if prefix == "" and event == "map_key" and value in ("meta", "data"):
+                    return True
+                if event == "string" and len(value) > 100:  # a picture
+                    return True
+                if prefix == "" and event == "start_array":
+                    return False
+    except ijson.JSONError:
+        return False
+    return False
+
+
+def read(path: Path) -> Iterator[Instruction | ImageRecord | BadRow]:
+    """Read one file of either kind as a stream.
+
+    Raises:
+        FormatError: the file is broken from some place on; what came before it was read.
+    """
+    if path.name.endswith("_train.json"):
+        return iter(())  # a selection of records, not records
+    if path.suffix == ".parquet":
+        return _read_picture_table(path)
+    return _read_json(path)
+
+
+def _read_json(path: Path) -> Iterator[Instruction | ImageRecord | BadRow]:
+    import ijson
+
+    try:
+        meta = _meta(path)
+        with path.open("rb") as file:
+            if meta is None:
+                for id_, value in ijson.kvitems(file, ""):
+                    yield _picture(id_, value, path)
+            else:
+                for id_, row in ijson.kvitems(file, "data"):
+                    yield _record(id_, row, meta, path)
+    except (ijson.JSONError, UnicodeDecodeError) as error:
+        raise FormatError(
+            f"{str(path)!r} is broken JSON: {str(error).splitlines()[0]}; "
+            "what came before that place was read"
+        ) from None
+
+
+def _meta(path: Path) -> dict[str, Any] | None:
+    """Return the `meta` object of an instructions file; None for a file of pictures."""
+    import ijson
+
+    with path.open("rb") as file:
+        for prefix, event, value in ijson.parse(file):
+            if prefix == "" and event == "map_key":
+                if value == "meta":
+                    with path.open("rb") as again:
+                        return next(iter(ijson.items(again, "meta")), {}) or {}
+                return {} if value == "data" else None
+    return None
+
+
+def _record(id_: str, row: Any, meta: dict[str, Any], path: Path) -> Instruction | BadRow:
+    where = f"{path.name}: {id_}"
+    if not isinstance(row, dict):
+        return BadRow(where, "not an object")
+    images = row.get("image_ids") or ()
+    try:
+        return Instruction(
+            id=id_,
+            task=meta.get("task") or _task(id_),
+            instruction=row["instruction"],
+            answer=row["answer"],
+            image_ids=(images,) if isinstance(images, str) else tuple(images),
+            rel_ins_ids=tuple(row.get("rel_ins_ids") or ()),
+            language=meta.get("language") or "en",
+            source=path.name,
+        )
+    except KeyError as error:
+        return BadRow(where, f"it has no {error}")
+    except (ValidationError, TypeError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else None
+        said = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error)
+        return BadRow(where, said)
+
+
+def _task(id_: str) -> str:
+    named = _IDS.match(id_)
+    prefix = named["prefix"] if named else id_.partition("_")[0]
+    return TASKS.get(prefix, prefix.lower())
+
+
+def _read_picture_table(path: Path) -> Iterator[ImageRecord | BadRow]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        # Not read ahead: files of one huge row group are common.
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
+            index = next((name for name in INDEX_COLUMNS if name in file.schema_arrow.names), None)
+            if index is None:
+                raise FormatError(f"{str(path)!r} has a column `base64` but none with the ids")
+            for batch in file.iter_batches(batch_size=ROW_GROUP, columns=[index, "base64"]):
+                for row in batch.to_pylist():
+                    yield _picture(row[index], row["base64"], path)
+    except pa.ArrowException as error:
+        raise FormatError(f"{str(path)!r} is a broken Parquet file: {error}") from None
+
+
+def _picture(id_: Any, value: Any, path: Path) -> ImageRecord | BadRow:
+    import pybase64
+
+    where = f"{path.name}: {id_}"
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if not isinstance(value, str) or not value:
+        return BadRow(where, "no base64 text")
+    try:
+        text = value.translate(_ONE_ALPHABET)
+        data = pybase64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        return picture.measure(data, id=id_, name=where, source=path.name)
+    except (PictureError, ValueError) as error:
+        return BadRow(where, str(error))
+
+
+_ONE_ALPHABET = str.maketrans("-_", "+/", "\r\n")
+
+
+# Writing
+
+
+def write(store: Store, folder: Path, where: str) -> Sequence[Written]:
+    """Write the accepted records that satisfy an SQL predicate, one folder a task and language.
+
+    Raises:
+        QueryError: the predicate is wrong.
+    """
+    import duckdb
+
+    written: list[Written] = []
+    today = datetime.now(UTC).strftime("%Y-%m-%d")
+    with store.reading() as connection:
+        try:
+            groups = connection.execute(
+                "SELECT task, language, regexp_extract(min(id), '^(.*?)_INS_', 1) FROM accepted "
+                f"WHERE ({where}) GROUP BY ALL ORDER BY ALL"
+            ).fetchall()
+        except duckdb.Error as error:
+            raise QueryError(
+                f"the selection {where!r} fails: {str(error).splitlines()[0]}"
+            ) from None
+        for task, language, prefix in groups:
+            name = _safe(prefix or task.upper()) + (
+                "" if language == "en" else f"_{_safe(language)}"
+            )
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            chosen = _Selection(connection, where, task, language)
+            meta = Meta(version="1.0.0", time=today, author=AUTHOR, task=task, language=language)
+            written += [
+                _write_instructions(chosen, meta, folder / name / f"{name}_instructions.json"),
+                _write_train(chosen, folder / name / f"{name}_train.json"),
+                _write_pictures(chosen, store, folder / name / f"{name}.parquet"),
+            ]
+    return written
+
+
+class _Selection:
+    """The accepted records of one task and language, streamed."""
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, where: str, task: str, language: str
+    ) -> None:
+        self._connection = connection
+        self._values = {"task": task, "language": language}
+        self._chosen = (
+            "WITH chosen AS MATERIALIZED (SELECT * FROM accepted "
+            f"WHERE ({where}) AND task = $task AND language = $language) "
+        )
+
+    def records(self) -> Iterator[tuple[Any, ...]]:
+        return self._stream(
+            "SELECT id, instruction, answer, image_ids, rel_ins_ids FROM chosen ORDER BY id"
+        )
+
+    def relations(self) -> Iterator[tuple[Any, ...]]:
+        """Yield each id with those of its related records that are chosen too."""
+        return self._stream(
+            """SELECT chosen.id, coalesce(kept, []) FROM chosen LEFT JOIN (
+                SELECT named.id, list(related ORDER BY n) AS kept FROM (
+                    SELECT id, unnest(rel_ins_ids) AS related,
+                           generate_subscripts(rel_ins_ids, 1) AS n FROM chosen
+                ) AS named SEMI JOIN chosen AS c ON c.id = related GROUP BY named.id
+            ) AS k ON k.id = chosen.id ORDER BY chosen.id"""
+        )
+
+    def pictures(self) -> Iterator[tuple[Any, ...]]:
+        return self._stream(
+            'SELECT id, shard, "offset", length FROM images '
+            'WHERE id IN (SELECT unnest(image_ids) FROM chosen) ORDER BY shard, "row"'
+        )
+
+    def _stream(self, query: str) -> Iterator[tuple[Any, ...]]:
+        cursor = self._connection.cursor()
+        cursor.execute("USE catalog")
+        cursor.execute(self._chosen + query, self._values)
+        while rows := cursor.fetchmany(10_000):
+            yield from rows
+
+
+def _write_instructions(chosen: _Selection, meta: Meta, path: Path) -> Written:
+    """Write records as they are: related ids may name records that are not chosen."""
+    count = 0
+    with staged(path) as file:
+        file.write(b'{"meta": ' + meta.model_dump_json().encode() + b',\n"data": {')
+        for id_, instruction, answer, images, related in chosen.records():
+            row = {
+                "instruction": instruction,
+                "answer": answer,
+                "image_ids": images,
+                "rel_ins_ids": related,
+            }
+            file.write((b",\n" if count else b"\n") + _json(id_) + b": " + _json(row))
+            count += 1
+        file.write(b"\n}}\n")
+    return Written(path, count)
+
+
+def _write_train(chosen: _Selection, path: Path) -> Written:
+    """Write which records to train on, all, with those of their context that are there."""
+    count = 0
+    with staged(path) as file:
+        file.write(b"{")
+        for id_, related in chosen.relations():
+            file.write((b",\n" if count else b"\n") + _json(id_) + b": " + _json(related))
+            count += 1
+        file.write(b"\n}\n")
+    return Written(path, count)
+
+
+def _write_pictures(chosen: _Selection, store: Store, path: Path) -> Written:
+    """Write the bytes as they were given, in small row groups, with the id as pandas' index."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    count = 0
+    with staged(path) as file, pq.ParquetWriter(file, _picture_schema()) as writer:
+        for block in _batched(chosen.pictures(), ROW_GROUP):
+            ids = [id_ for id_, *_ in block]
+            texts = [_base64(store, place) for _, *place in block]
+            writer.write_table(pa.table([texts, ids], schema=_picture_schema()))
+            count += len(block)
+    return Written(path, count)
+
+
+def _base64(store: Store, place: Sequence[Any]) -> str:
+    import pybase64
+
+    shard, offset, length = place
+    with (store.path / shard).open("rb") as file:
+        file.seek(offset)
+        return pybase64.b64encode(file.read(length)).decode()
+
+
+def _picture_schema() -> pyarrow.Schema:
+    """Return the schema with the notes by which pandas restores its index."""
+    import pyarrow as pa
+
+    index = "__index_level_0__"
+    column = {"pandas_type": "unicode", "numpy_type": "object", "metadata": None}
+    pandas = {
+        "index_columns": [index],
+        "column_indexes": [],
+        "columns": [
+            {"name": "base64", "field_name": "base64", **column},
+            {"name": None, "field_name": index, **column},
+        ],
+        "creator": {"library": "pyarrow", "version": pa.__version__},
+        "pandas_version": "2.0.0",
+    }
+    return pa.schema([("base64", pa.string()), (index, pa.string())]).with_metadata(
+        {"pandas": json.dumps(pandas)}
+    )
+
+
+def _batched(rows: Iterator[tuple[Any, ...]], size: int) -> Iterator[list[tuple[Any, ...]]]:
+    while block := list(islice(rows, size)):
+        yield block
+
+
+def _json(value: object) -> bytes:
+    import orjson
+
+    return orjson.dumps(value)
+
+
+def _safe(name: str) -> str:
+    """Make a file name of a name that may come from somebody's file."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", name) or "unnamed"

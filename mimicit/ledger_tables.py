@@ -1,0 +1,60 @@
+"""The ledger's tables: one definition for the SQLite file that is written and for the catalog that is read.
+
+Every table only grows, so the catalog follows it by row number. Times are seconds since 1970 (UTC) in SQLite and
+TIMESTAMPTZ in the catalog. A request without a reply or failure after its `sent` row was in flight when its process
+ended, and may have been billed.
+"""
+
+LEDGER_TABLES: dict[str, dict[str, str]] = {
+    "run_starts": {
+        "id": "VARCHAR",
+        "time": "TIMESTAMPTZ",
+        "task": "VARCHAR",
+        "model": "VARCHAR",
+        "arguments": "VARCHAR",
+        "versions": "VARCHAR",
+    },
+    "run_ends": {"run": "VARCHAR", "time": "TIMESTAMPTZ", "outcome": "VARCHAR"},
+    "prompts": {
+        "digest": "VARCHAR",
+        "task": "VARCHAR",
+        "version": "BIGINT",
+        "messages": "VARCHAR",
+    },
+    "requests": {
+        "key": "VARCHAR",
+        "run": "VARCHAR",
+        "prompt": "VARCHAR",
+        "model": "VARCHAR",
+        "context": "VARCHAR",
+        "query": "VARCHAR",
+        "parameters": "VARCHAR",
+        "sample": "BIGINT",
+        "time": "TIMESTAMPTZ",
+    },
+    "sent": {"id": "BIGINT", "request": "VARCHAR", "run": "VARCHAR", "time": "TIMESTAMPTZ"},
+    "replies": {
+        "id": "BIGINT",
+        "sent": "BIGINT",
+        "request": "VARCHAR",
+        "run": "VARCHAR",
+        "model": "VARCHAR",
+        "text": "VARCHAR",
+        "finish_reason": "VARCHAR",
+        "prompt_tokens": "BIGINT",
+        "completion_tokens": "BIGINT",
+        "cached_tokens": "BIGINT",
+        "cost_usd": "DOUBLE",
+        "seconds": "DOUBLE",
+        "time": "TIMESTAMPTZ",
+    },
+    "failures": {
+        "sent": "BIGINT",
+        "request": "VARCHAR",
+        "run": "VARCHAR",
+        "kind": "VARCHAR",
+        "message": "VARCHAR",
+        "time": "TIMESTAMPTZ",
+    },
+    "readings": {"reply": "BIGINT", "pairs": "BIGINT", "problem": "VARCHAR", "time": "TIMESTAMPTZ"},
+}

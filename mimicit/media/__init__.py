@@ -1,0 +1,1 @@
+"""Bytes of pictures: measured here, kept as they were given."""

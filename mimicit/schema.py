@@ -1,0 +1,130 @@
+"""The records of a dataset, and so the specification of its Parquet files.
+
+An *instruction record* is one question and answer about some pictures; it names the pictures by id:
+
+    {"id": "LACONV_INS_000000000042_00", "task": "la_conversation", "language": "en",
+     "instruction": "What is the cat doing?", "answer": "It is asleep on a red sofa.",
+     "image_ids": ["LA_IMG_000000000042"], "rel_ins_ids": [],
+     "source": "photos.json#42", "request": "9f2c…", "reply": 17}
+
+`text/*.parquet` holds one column a field. `image_ids` are in the order in which the text speaks of them (frames: in
+time order); `rel_ins_ids` name records that may serve as context. `request` and `reply` lead into the ledger; they are
+null for imported records. An *image record* is a picture's bytes exactly as they were given, and what was measured of them:
+`images/*.parquet`. A *verdict* is one filter's opinion of one record: `verdicts/*.parquet`. Records are content, verdicts are
+opinions about content; curation writes verdicts and never deletes a record.
+
+Ids follow MIMIC-IT: `<TASK>_INS_<key>` and `<STORE>_IMG_<key>`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+if TYPE_CHECKING:
+    import pyarrow
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Instruction(_Frozen):
+    id: Id
+    task: str
+    instruction: str
+    answer: str
+    image_ids: tuple[Id, ...] = ()
+    rel_ins_ids: tuple[Id, ...] = ()
+    language: str = "en"
+    """ISO 639-1 code."""
+    source: str | None = None
+    """Where the annotations came from: file and row."""
+    request: str | None = None
+    """Key of the request in the ledger."""
+    reply: int | None = None
+    """Number of the reply in the ledger."""
+
+
+class ImageRecord(_Frozen):
+    id: Id
+    image: bytes
+    """Encoded, as given; never re-encoded."""
+    sha256: str
+    mime: str
+    width: int
+    """Pixels."""
+    height: int
+    """Pixels."""
+    source: str | None = None
+
+
+class Meta(_Frozen):
+    """The `meta` object of a published `*_instructions.json`."""
+
+    version: str
+    time: str
+    """YYYY-MM-DD."""
+    author: str
+    task: str | None = None
+    language: str | None = None
+
+
+@cache
+def text_schema() -> pyarrow.Schema:
+    import pyarrow as pa
+
+    names = pa.list_(pa.string())
+    return pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("task", pa.string(), nullable=False),
+            pa.field("instruction", pa.string(), nullable=False),
+            pa.field("answer", pa.string(), nullable=False),
+            pa.field("image_ids", names, nullable=False),
+            pa.field("rel_ins_ids", names, nullable=False),
+            pa.field("language", pa.string(), nullable=False),
+            pa.field("source", pa.string()),
+            pa.field("request", pa.string()),
+            pa.field("reply", pa.int64()),
+        ]
+    )
+
+
+@cache
+def image_schema() -> pyarrow.Schema:
+    """Return the schema of an image shard; `length` lets offsets be found without reading pictures."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("image", pa.binary(), nullable=False),
+            pa.field("length", pa.int64(), nullable=False),
+            pa.field("sha256", pa.string(), nullable=False),
+            pa.field("mime", pa.string(), nullable=False),
+            pa.field("width", pa.int32(), nullable=False),
+            pa.field("height", pa.int32(), nullable=False),
+            pa.field("source", pa.string()),
+        ]
+    )
+
+
+@cache
+def verdict_schema() -> pyarrow.Schema:
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            pa.field("record", pa.string(), nullable=False),
+            pa.field("filter", pa.string(), nullable=False),
+            pa.field("reason", pa.string(), nullable=False),
+            pa.field("recipe", pa.string(), nullable=False),
+            pa.field("recipe_digest", pa.string(), nullable=False),
+            pa.field("time", pa.timestamp("us", tz="UTC"), nullable=False),
+        ]
+    )

@@ -1,0 +1,103 @@
+"""A real HTTP server that speaks OpenAI's chat completions, and misbehaves on request."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+Behaviour = Callable[[dict, int], web.Response | None]
+"""(request body, how often this body came before) -> an odd response, or None for a good one."""
+
+
+@dataclass
+class Provider:
+    behave: Behaviour = lambda body, before: None
+    delay: float = 0.0
+    """Seconds before an answer."""
+    bodies: list[dict] = field(default_factory=list)
+    headers: list[dict] = field(default_factory=list)
+    seen: Counter = field(default_factory=Counter)
+    url: str = ""
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        key = json.dumps(body, sort_keys=True)
+        before, self.seen[key] = self.seen[key], self.seen[key] + 1
+        self.bodies.append(body)
+        self.headers.append(dict(request.headers))
+        await asyncio.sleep(self.delay)
+        return self.behave(body, before) or good(body)
+
+
+def good(body: dict, text: str | None = None, finish_reason: str = "stop") -> web.Response:
+    if text is None:
+        told = body["messages"][-1]["content"].splitlines()[1].removeprefix("- ")
+        text = "\n\n".join(
+            f"Question: What is seen in place {n}?\nAnswer: {told} Look at place {n}." for n in range(3)
+        )
+    return web.json_response(
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": body["model"],
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": text},
+                    "finish_reason": finish_reason,
+                }
+            ],
+            "usage": {
+                "prompt_tokens": 120,
+                "completion_tokens": 30,
+                "total_tokens": 150,
+                "prompt_tokens_details": {"cached_tokens": 100},
+            },
+        }
+    )
+
+
+def refuse(status: int, message: str, **headers: str) -> web.Response:
+    body = {"error": {"message": message, "type": "error", "code": None}}
+    return web.json_response(body, status=status, headers=headers)
+
+
+@contextmanager
+def serve(provider: Provider) -> Iterator[Provider]:
+    """Run the server in a thread of its own, on a free port of this machine."""
+    loop = asyncio.new_event_loop()
+    started = threading.Event()
+
+    async def start() -> web.AppRunner:
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", provider.answer)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        provider.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+        return runner
+
+    def run() -> None:
+        asyncio.set_event_loop(loop)
+        runner = loop.run_until_complete(start())
+        started.set()
+        loop.run_forever()
+        loop.run_until_complete(runner.cleanup())
+        loop.close()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    started.wait(10)
+    try:
+        yield provider
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)

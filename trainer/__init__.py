@@ -1,0 +1,1 @@
+"""Turn a dataset folder into a vision-language model."""
