@@ -26,3 +26,13 @@ def lock_down(connection: duckdb.DuckDBPyConnection, *, memory_limit: str | None
     if memory_limit:
         connection.execute(f"SET memory_limit = '{memory_limit}'")
     connection.execute("SET lock_configuration = true")
+
+
+def predicate(connection: duckdb.DuckDBPyConnection, text: str) -> str:
+    """Return somebody's predicate in brackets that it cannot close.
+
+    Raises:
+        duckdb.Error: it is not one expression.
+    """
+    connection.extract_statements(f"SELECT 1 WHERE {text}")
+    return f"({text})"

@@ -95,6 +95,7 @@ def freeze(store: Store, *, where: str = "true") -> Snapshot:
     """
     import pyarrow as pa
 
+    store.refresh()
     rows = store.training_rows(where)
     if rows.num_rows == 0:
         raise DatasetError(

@@ -200,11 +200,12 @@ class Store:
         """
         import duckdb
 
+        from mimicit.sandbox import predicate
+
         with self.reading() as connection:
             try:
-                rows: pyarrow.Table = connection.sql(
-                    _TRAINING_ROWS.format(where=where)
-                ).to_arrow_table()
+                query = _TRAINING_ROWS.format(where=predicate(connection, where))
+                rows: pyarrow.Table = connection.sql(query).to_arrow_table()
             except duckdb.Error as error:
                 raise QueryError(
                     f"the selection {where!r} fails: {str(error).splitlines()[0]}"
@@ -247,7 +248,7 @@ class Store:
 
 
 _TRAINING_ROWS = """
-WITH chosen AS (SELECT * FROM accepted WHERE ({where})),
+WITH chosen AS (SELECT * FROM accepted WHERE {where}),
 named AS (SELECT id, unnest(image_ids) AS image, generate_subscripts(image_ids, 1) AS n FROM chosen),
 placed AS (
     SELECT named.id,

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mimicit.cli import Dataset, Json, data, sql
-from mimicit.errors import MimicitError
+from mimicit.errors import MimicitError, MissingExtraError
+from mimicit.progress import clock
 
 if TYPE_CHECKING:
     from mimicit.store import Store
@@ -97,9 +101,10 @@ def _generate(
                 f"{report.asked:,} asked · {report.completion_tokens:,} tokens{spent}",
             )
 
-        report = generate(
-            job, store, provider, concurrency=concurrency or provider.concurrency, progress=show
-        )
+        with _resumable():
+            report = generate(
+                job, store, provider, concurrency=concurrency or provider.concurrency, progress=show
+            )
     _print_report(report, store.path, as_json=as_json)
     raise typer.Exit(3 if report.problem_count else 0)
 
@@ -178,10 +183,16 @@ def train(
 
         syphus train otter_tiny -d demo -o runs/demo
     """
+    _need("torch", "train")
     from trainer.train import train
 
-    result = train(recipe=recipe, dataset=dataset, out=out, overrides=set_ or [], resume=resume)
-    typer.echo(result.summary())
+    with _resumable():
+        result = train(recipe=recipe, dataset=dataset, out=out, overrides=set_ or [], resume=resume)
+    done = "was trained already" if result.was_finished else "is trained"
+    typer.echo(
+        f"{str(out / 'model')!r} {done}: {result.steps:,} steps in {clock(result.seconds)}, "
+        f"loss {result.first_loss:.3f} -> {result.last_loss:.3f}; the curve is {str(out / 'loss.png')!r}"
+    )
 
 
 @app.command()
@@ -197,6 +208,7 @@ def chat(
 
         syphus chat runs/demo --image cat.png "What does the picture show?"
     """
+    _need("torch", "train")
     from trainer.chat import answer
 
     typer.echo(answer(run, image, question, max_new_tokens=max_new_tokens))
@@ -212,9 +224,21 @@ def main() -> None:
         where = f": {error.filename!r}" if isinstance(error, OSError) and error.filename else ""
         said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         _fail(f"{said}{where}; what was finished before is kept")
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """Say that an interrupted command can go on."""
+    try:
+        yield
     except KeyboardInterrupt:
         sys.stderr.write("syphus: interrupted; the same command goes on from here\n")
-        sys.exit(130)
+        raise typer.Exit(130) from None
+
+
+def _need(package: str, extra: str) -> None:
+    if find_spec(package) is None:
+        raise MissingExtraError(package, extra)
 
 
 def _fail(sentence: str) -> None:

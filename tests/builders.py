@@ -27,11 +27,18 @@ def coco(path: Path, names: list[str], *, extra: dict | None = None) -> Path:
     """Write a COCO file with two captions and one box for each picture."""
     content = {
         "images": [
-            {"id": n, "file_name": name, "width": 400, "height": 300} for n, name in enumerate(names)
+            {"id": n, "file_name": name, "width": 400, "height": 300}
+            for n, name in enumerate(names)
         ],
         "annotations": [
-            *({"id": n, "image_id": n, "caption": f"A photo of {name}."} for n, name in enumerate(names)),
-            *({"id": n, "image_id": n, "caption": f"It is {name}."} for n, name in enumerate(names)),
+            *(
+                {"id": n, "image_id": n, "caption": f"A photo of {name}."}
+                for n, name in enumerate(names)
+            ),
+            *(
+                {"id": n, "image_id": n, "caption": f"It is {name}."}
+                for n, name in enumerate(names)
+            ),
             *(
                 {"id": n, "image_id": n, "category_id": 7, "bbox": [40, 30, 200, 150]}
                 for n in range(len(names))

@@ -45,4 +45,3 @@ def photos() -> Path:
     if not (folder / "chelsea.png").exists():
         pytest.fail("the photographs are missing; run: python examples/photos/fetch.py")
     return folder
-

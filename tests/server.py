@@ -40,7 +40,8 @@ def good(body: dict, text: str | None = None, finish_reason: str = "stop") -> we
     if text is None:
         told = body["messages"][-1]["content"].splitlines()[1].removeprefix("- ")
         text = "\n\n".join(
-            f"Question: What is seen in place {n}?\nAnswer: {told} Look at place {n}." for n in range(3)
+            f"Question: What is seen in place {n}?\nAnswer: {told} Look at place {n}."
+            for n in range(3)
         )
     return web.json_response(
         {

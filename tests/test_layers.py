@@ -36,9 +36,9 @@ def imports(path, *, top_level=False):
             elif isinstance(child, ast.ImportFrom) and child.module and not child.level:
                 found.add(child.module)
                 found.update(f"{child.module}.{alias.name}" for alias in child.names)
-            elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-                continue
-            elif top_level and isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            elif (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)) or (
+                top_level and isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+            ):
                 continue
             walk(child)
 

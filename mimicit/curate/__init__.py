@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mimicit.catalog import scalar
-from mimicit.curate.recipe import Recipe
+from mimicit.curate.recipe import Filter, Recipe
 from mimicit.errors import RecipeError
+from mimicit.sandbox import predicate
 from mimicit.schema import verdict_schema
 from mimicit.store import Store
 
@@ -69,7 +70,7 @@ def _judge(store: Store, recipe: Recipe) -> tuple[pyarrow.Table, Funnel]:
     with store.reading() as connection:
         total = scalar(connection, "SELECT count(*) FROM instructions")
         for step in recipe.filters:
-            rows = _reasons(connection, step.name, step.expression)
+            rows = _reasons(connection, step)
             fresh = [
                 row for row in rows.select(["id", "reason"]).to_pylist() if row["id"] not in dropped
             ]
@@ -80,16 +81,20 @@ def _judge(store: Store, recipe: Recipe) -> tuple[pyarrow.Table, Funnel]:
     return pa.concat_tables(tables), funnel
 
 
-def _reasons(connection: duckdb.DuckDBPyConnection, name: str, expression: str) -> pyarrow.Table:
+def _reasons(connection: duckdb.DuckDBPyConnection, step: Filter) -> pyarrow.Table:
     import duckdb
 
     try:
+        if step.predicate is not None:
+            predicate(connection, step.predicate)
         return connection.sql(
-            f"SELECT * FROM (SELECT id, instruction, answer, CAST(({expression}) AS VARCHAR) AS reason "
-            "FROM instructions) WHERE reason IS NOT NULL ORDER BY id"
+            "SELECT * FROM (SELECT id, instruction, answer, "
+            f"CAST(({step.expression}) AS VARCHAR) AS reason FROM instructions) "
+            "WHERE reason IS NOT NULL ORDER BY id"
         ).to_arrow_table()
     except duckdb.Error as error:
-        raise RecipeError(f"the filter {name!r} fails: {str(error).splitlines()[0]}") from None
+        said = str(error).splitlines()[0]
+        raise RecipeError(f"the filter {step.name!r} fails: {said}") from None
 
 
 def _verdicts(rows: pyarrow.Table, name: str, recipe: Recipe) -> pyarrow.Table:

@@ -32,6 +32,8 @@ class Filter:
     name: str
     expression: str
     """SQL; its value is the reason to drop a record, or NULL."""
+    predicate: str | None = None
+    """The recipe's own SQL inside the expression, if it has some."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ def _filter(entry: dict[str, Any], path: Path, number: int) -> Filter:
         if entry or not isinstance(predicate, str):
             raise RecipeError(f"{where} takes `keep` (an SQL predicate) and `name` only")
         reason = quoted(f"not: {predicate}")
-        return Filter(name, f"CASE WHEN NOT coalesce(({predicate}), false) THEN {reason} END")
+        expression = f"CASE WHEN NOT coalesce(({predicate}), false) THEN {reason} END"
+        return Filter(name, expression, predicate)
 
     name = str(entry.pop("use", ""))
     if name not in FILTERS:

@@ -25,6 +25,7 @@ from mimicit.errors import FormatError, PictureError, QueryError
 from mimicit.formats import BadRow, Written
 from mimicit.formats.files import staged
 from mimicit.media import picture
+from mimicit.sandbox import predicate
 from mimicit.schema import ImageRecord, Instruction, Meta
 from mimicit.store import Store
 
@@ -200,9 +201,10 @@ def write(store: Store, folder: Path, where: str) -> Sequence[Written]:
     today = datetime.now(UTC).strftime("%Y-%m-%d")
     with store.reading() as connection:
         try:
+            where = predicate(connection, where)
             groups = connection.execute(
                 "SELECT task, language, regexp_extract(min(id), '^(.*?)_INS_', 1) FROM accepted "
-                f"WHERE ({where}) GROUP BY ALL ORDER BY ALL"
+                f"WHERE {where} GROUP BY ALL ORDER BY ALL"
             ).fetchall()
         except duckdb.Error as error:
             raise QueryError(
@@ -233,7 +235,7 @@ class _Selection:
         self._values = {"task": task, "language": language}
         self._chosen = (
             "WITH chosen AS MATERIALIZED (SELECT * FROM accepted "
-            f"WHERE ({where}) AND task = $task AND language = $language) "
+            f"WHERE {where} AND task = $task AND language = $language) "
         )
 
     def records(self) -> Iterator[tuple[Any, ...]]:

@@ -20,7 +20,8 @@ from syphus.errors import AnnotationError
 if TYPE_CHECKING:
     import duckdb
 
-BATCH = 20_000
+BATCH = 2_000
+"""Rows held in memory at once."""
 
 _TABLES = {
     "images": "file BIGINT, row BIGINT, id VARCHAR, file_name VARCHAR, width DOUBLE, height DOUBLE",
