@@ -205,8 +205,7 @@ def _print(as_json: bool, value: object, text: str) -> None:
 def _funnel(funnel: Funnel) -> str:
     lines = [f"{funnel.records:>9,}  records"]
     for stage in funnel.stages:
-        more = f" ({stage.rejected:,} in all)" if stage.rejected != stage.dropped else ""
-        lines.append(f"{-stage.dropped:>9,}  {stage.filter}{more}")
+        lines.append(f"{-stage.dropped:>9,}  {stage.filter}")
         lines += [
             f"{'':11}  {row['id']}: {row['reason']} — {_short(row['instruction'])} | {_short(row['answer'])}"
             for row in stage.examples

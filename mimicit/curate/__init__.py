@@ -1,14 +1,15 @@
 """Curation: opinions about records, written beside them; nothing is deleted.
 
-`curate` looks at every record with every filter of a recipe, in DuckDB, and replaces what the same recipe said before. A
-record is accepted when no verdict speaks against it.
+`curate` passes every record through the filters of a recipe, in their order, in DuckDB, and replaces what the same recipe said
+before. A filter sees what the ones before it let through, so of two duplicates the good one stays. A record is accepted when
+no verdict of any recipe speaks against it.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mimicit.catalog import scalar
 from mimicit.curate.recipe import Filter, Recipe
@@ -27,10 +28,8 @@ class Stage:
     """One row of the funnel."""
 
     filter: str
-    rejected: int
-    """Records it speaks against."""
     dropped: int
-    """Of those, the ones no filter before it spoke against."""
+    """Records that came this far and no farther."""
     examples: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -63,60 +62,47 @@ def curate(store: Store, recipe: Recipe) -> Funnel:
 
 
 def _judge(store: Store, recipe: Recipe) -> tuple[pyarrow.Table, Funnel]:
-    import pyarrow as pa
-
-    dropped: set[str] = set()
-    stages, tables = [], []
     with store.reading() as connection:
+        connection.execute(
+            "CREATE TEMP TABLE judged (record VARCHAR, filter VARCHAR, reason VARCHAR)"
+        )
+        stages = [_apply(connection, step) for step in recipe.filters]
         total = scalar(connection, "SELECT count(*) FROM instructions")
-        for step in recipe.filters:
-            rows = _reasons(connection, step)
-            fresh = [
-                row for row in rows.select(["id", "reason"]).to_pylist() if row["id"] not in dropped
-            ]
-            dropped.update(row["id"] for row in fresh)
-            stages.append(Stage(step.name, rows.num_rows, len(fresh), _examples(rows, fresh[:3])))
-            tables.append(_verdicts(rows, step.name, recipe))
-    funnel = Funnel(recipe.name, total, total - len(dropped), stages)
-    return pa.concat_tables(tables), funnel
+        verdicts: pyarrow.Table = connection.sql(
+            "SELECT record, filter, reason, $name AS recipe, $digest AS recipe_digest, "
+            "make_timestamptz($now) AS time FROM judged ORDER BY record",
+            params={"name": recipe.name, "digest": recipe.digest, "now": int(time.time() * 1e6)},
+        ).to_arrow_table()
+    dropped = verdicts.num_rows
+    return verdicts.cast(verdict_schema()), Funnel(recipe.name, total, total - dropped, stages)
 
 
-def _reasons(connection: duckdb.DuckDBPyConnection, step: Filter) -> pyarrow.Table:
+def _apply(connection: duckdb.DuckDBPyConnection, step: Filter) -> Stage:
+    """Judge the records that no filter before this one dropped."""
     import duckdb
 
     try:
         if step.predicate is not None:
             predicate(connection, step.predicate)
-        return connection.sql(
-            "SELECT * FROM (SELECT id, instruction, answer, "
-            f"CAST(({step.expression}) AS VARCHAR) AS reason FROM instructions) "
-            "WHERE reason IS NOT NULL ORDER BY id"
-        ).to_arrow_table()
+        connection.execute(
+            "INSERT INTO judged SELECT id, $filter, reason FROM ("
+            f"SELECT id, CAST(({step.expression}) AS VARCHAR) AS reason FROM instructions "
+            "WHERE id NOT IN (SELECT record FROM judged)) WHERE reason IS NOT NULL",
+            {"filter": step.name},
+        )
+        examples = connection.execute(
+            "SELECT id, instruction, answer, reason FROM judged JOIN instructions ON id = record "
+            "WHERE filter = $filter ORDER BY id LIMIT 3",
+            {"filter": step.name},
+        ).fetchall()
     except duckdb.Error as error:
         said = str(error).splitlines()[0]
         raise RecipeError(f"the filter {step.name!r} fails: {said}") from None
-
-
-def _verdicts(rows: pyarrow.Table, name: str, recipe: Recipe) -> pyarrow.Table:
-    import pyarrow as pa
-
-    count, now = rows.num_rows, int(time.time() * 1e6)
-    return pa.table(
-        [
-            rows["id"].cast(pa.string()),
-            pa.array([name] * count, pa.string()),
-            rows["reason"].cast(pa.string()),
-            pa.array([recipe.name] * count, pa.string()),
-            pa.array([recipe.digest] * count, pa.string()),
-            pa.array([now] * count, pa.timestamp("us", tz="UTC")),
-        ],
-        schema=verdict_schema(),
-    )
-
-
-def _examples(rows: pyarrow.Table, fresh: list[dict[str, Any]]) -> list[dict[str, str]]:
-    shown = {row["id"] for row in fresh}
-    return [row for row in rows.slice(0, 10_000).to_pylist() if row["id"] in shown]
+    names = ("id", "instruction", "answer", "reason")
+    [(dropped,)] = connection.execute(
+        "SELECT count(*) FROM judged WHERE filter = $filter", {"filter": step.name}
+    ).fetchall()
+    return Stage(step.name, dropped, [dict(zip(names, row, strict=True)) for row in examples])
 
 
 def _parts_of(store: Store, recipe: str) -> list[str]:

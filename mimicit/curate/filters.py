@@ -72,14 +72,21 @@ def exact_duplicate() -> str:
 
     Case, punctuation and spacing make no difference.
     """
-    return (
-        "CASE WHEN row_number() OVER same > 1 "
-        "THEN 'the same as ' || first_value(id) OVER same END".replace(
-            "OVER same",
-            f"OVER (PARTITION BY {_NORMAL.format(field='instruction')}, "
-            f"{_NORMAL.format(field='answer')}, image_ids ORDER BY id)",
-        )
-    )
+    return _all_but_first("the same as", ("instruction", "answer"))
+
+
+def repeated_question() -> str:
+    """Drop all but the first, by id, of the records with one question about the same pictures.
+
+    Two answers to one question cannot both be learned.
+    """
+    return _all_but_first("asks the same as", ("instruction",))
+
+
+def _all_but_first(reason: str, fields: Sequence[Field]) -> str:
+    same = ", ".join(_NORMAL.format(field=field) for field in fields)
+    window = f"OVER (PARTITION BY {same}, image_ids ORDER BY id)"
+    return f"CASE WHEN row_number() {window} > 1 THEN '{reason} ' || first_value(id) {window} END"
 
 
 FILTERS: dict[str, Callable[..., str]] = {
@@ -90,6 +97,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "coordinates": coordinates,
     "echo": echo,
     "exact_duplicate": exact_duplicate,
+    "repeated_question": repeated_question,
 }
 
 

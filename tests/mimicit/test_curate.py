@@ -18,6 +18,12 @@ PLANTED = {
     "boxed": {"answer": "A bounding box surrounds the dog."},
     "numbers": {"answer": "The dog is at [0.12, 0.33, 0.8, 0.9]."},
     "twin": {"instruction": "what is the cat doing", "answer": "It sleeps on a RED sofa!"},
+    "again": {"instruction": "What is the cat doing?", "answer": "It eats."},
+    "elsewhere": {
+        "instruction": "What is the cat doing?",
+        "answer": "It eats.",
+        "image_ids": ["another picture"],
+    },
     "chinese": {"instruction": "猫在做什么？", "answer": "睡觉。"},
 }
 EXPECTED = {
@@ -33,6 +39,7 @@ EXPECTED = {
     ("boxed", "talks_about_annotations"),
     ("numbers", "coordinates"),
     ("twin", "exact_duplicate"),
+    ("good", "repeated_question"),  # the first by id stays, and that is "again"
 }
 
 
@@ -70,9 +77,10 @@ def recipe(tmp_path, text):
 def test_the_starter_recipe_finds_what_was_planted(planted):
     funnel = curate(planted, load_recipe("starter"))
     assert verdicts(planted) == EXPECTED
-    assert (funnel.records, funnel.accepted) == (11, 2)
+    assert (funnel.records, funnel.accepted) == (13, 3)
     assert {id_ for (id_,) in rows(planted, "SELECT id FROM accepted")} == {
-        "T_INS_good",
+        "T_INS_again",
+        "T_INS_elsewhere",
         "T_INS_chinese",
     }
 
@@ -92,9 +100,22 @@ def test_curating_again_gives_the_same_verdicts_once(planted):
     assert len(list((planted.path / "verdicts").glob("*.parquet"))) == 1
 
 
+def test_of_two_answers_the_one_that_other_filters_let_through_stays(store):
+    with store.writing("test"):
+        store.add(
+            [
+                record(1, id="T_INS_a", instruction="What is the cat doing?", answer="…"),
+                record(2, id="T_INS_b", instruction="What is the cat doing?", answer="It sleeps."),
+            ]
+        )
+        store.sync()
+    curate(store, load_recipe("starter"))
+    assert verdicts(store) == {("a", "empty")}
+
+
 def test_nothing_is_deleted(planted):
     curate(planted, load_recipe("starter"))
-    assert rows(planted, "SELECT count(*) FROM instructions") == [(11,)]
+    assert rows(planted, "SELECT count(*) FROM instructions") == [(13,)]
     [(reasons,)] = rows(planted, "SELECT reasons FROM rejected WHERE id = 'T_INS_twin'")
     assert reasons == [
         {"filter": "exact_duplicate", "reason": "the same as T_INS_good", "recipe": "starter"}
@@ -111,8 +132,11 @@ def test_a_changed_recipe_replaces_its_old_opinion(planted, tmp_path):
 
 def test_two_recipes_speak_side_by_side(planted, tmp_path):
     curate(planted, load_recipe("starter"))
-    curate(planted, recipe(tmp_path, 'name = "mine"\n[[filter]]\nkeep = "id <> \'T_INS_good\'"\n'))
-    assert rows(planted, "SELECT id FROM accepted") == [("T_INS_chinese",)]
+    curate(planted, recipe(tmp_path, 'name = "mine"\n[[filter]]\nkeep = "id <> \'T_INS_again\'"\n'))
+    assert rows(planted, "SELECT id FROM accepted ORDER BY id") == [
+        ("T_INS_chinese",),
+        ("T_INS_elsewhere",),
+    ]
 
 
 def test_a_predicate_in_sql_is_a_filter(planted, tmp_path):
