@@ -63,7 +63,7 @@ class LocalModel:
     async def __aenter__(self) -> Self:
         import aiohttp
 
-        path = self.path or await asyncio.to_thread(_packaged_weights)
+        path = self.path if self.path else await asyncio.to_thread(_packaged_weights)
         key = secrets.token_urlsafe(32)
         self._server = await asyncio.to_thread(_start, path, key)
         self._name = path.stem

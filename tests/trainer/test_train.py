@@ -1,0 +1,312 @@
+import io
+import json
+import os
+import signal
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from mimicit.errors import PictureError, RecipeError  # noqa: E402
+from mimicit.snapshot import freeze  # noqa: E402
+from mimicit.store import Store  # noqa: E402
+from trainer import checkpoint  # noqa: E402
+from trainer.chat import answer  # noqa: E402
+from trainer.config import read_recipe  # noqa: E402
+from trainer.data import Examples  # noqa: E402
+from trainer.errors import CheckpointError, NonFiniteLossError, RunFolderError  # noqa: E402
+from trainer.models.otter import Otter, OtterProcessor  # noqa: E402
+from trainer.report import Progress  # noqa: E402
+from trainer.run_folder import RunFolder  # noqa: E402
+from trainer.train import train  # noqa: E402
+
+from .conftest import SMALL  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+def run(dataset, out, *overrides, progress=None, **options):
+    return train(
+        recipe="otter_tiny",
+        dataset=dataset,
+        out=out,
+        overrides=[*SMALL, *overrides],
+        progress=progress or Progress(io.StringIO()),
+        **options,
+    )
+
+
+def losses(out):
+    return [json.loads(line)["loss"] for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+class StopAfter(Progress):
+    """Press Ctrl-C during a step."""
+
+    def __init__(self, step):
+        super().__init__(io.StringIO())
+        self.last = step
+
+    def step(self, entry, *, steps):
+        super().step(entry, steps=steps)
+        if entry.step == self.last:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def trained(dataset, tmp_path_factory):
+    """Train until the squares are known by heart."""
+    out = tmp_path_factory.mktemp("runs") / "squares"
+    result = run(dataset, out, "run.steps=120", "run.stop_below=0.02")
+    return out, result
+
+
+def test_the_loss_falls_and_training_stops_when_it_is_low_enough(trained):
+    out, result = trained
+
+    assert result.last_loss < result.first_loss / 10
+    assert result.steps < 120
+    assert losses(out)[-1] == result.last_loss
+
+
+def test_a_trained_model_answers_the_same_question_by_the_picture(trained, square):
+    out, _ = trained
+
+    for colour in ("red", "green", "blue", "white"):
+        assert answer(out, square(colour), "What colour is it?") == f"It is {colour}."
+
+
+def test_a_finished_run_leaves_a_model_a_curve_and_a_summary(trained):
+    out, result = trained
+    summary = json.loads((out / "run.json").read_text())
+
+    Otter.from_pretrained(out / "model")
+    assert (out / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert summary["first_loss"] == result.first_loss
+    assert summary["records"] == 7
+    assert summary["config"]["optim"]["lr"] == 5e-3
+    assert summary["versions"]["torch"] == torch.__version__
+
+
+def test_a_finished_run_is_left_alone(dataset, trained):
+    out, result = trained
+    log = (out / "log.jsonl").read_bytes()
+
+    again = run(dataset, out, "run.steps=120", "run.stop_below=0.02")
+
+    assert again.was_finished
+    assert again.last_loss == result.last_loss
+    assert (out / "log.jsonl").read_bytes() == log
+
+
+def test_resuming_continues_the_same_run(dataset, tmp_path):
+    run(dataset, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(dataset, tmp_path / "halves", progress=StopAfter(3))
+    assert len(losses(tmp_path / "halves")) == 3
+
+    run(dataset, tmp_path / "halves", resume=True)
+
+    assert losses(tmp_path / "halves") == losses(tmp_path / "whole")
+    whole, halves = (
+        Otter.from_pretrained(tmp_path / name / "model").state_dict()
+        for name in ("whole", "halves")
+    )
+    assert all(torch.equal(whole[name], halves[name]) for name in whole)
+
+
+def test_a_run_that_died_between_checkpoints_takes_those_steps_again(
+    dataset, tmp_path, monkeypatch
+):
+    run(dataset, tmp_path / "whole")
+
+    class PowerCut(BaseException):
+        pass
+
+    class Dying(Progress):
+        def step(self, entry, *, steps):
+            if entry.step == 5:
+                raise PowerCut
+
+    with pytest.raises(PowerCut):
+        run(dataset, tmp_path / "cut", "run.save_every=2", progress=Dying(io.StringIO()))
+    assert len(losses(tmp_path / "cut")) == 5
+    run(dataset, tmp_path / "cut", "run.save_every=2")
+
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("micro", [1, 2])
+def test_micro_batch_size_does_not_change_what_is_learned(dataset, tmp_path, micro):
+    run(dataset, tmp_path / "whole")
+    run(dataset, tmp_path / "parts", f"run.micro_batch_size={micro}")
+
+    assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "whole"), abs=1e-5)
+
+
+def test_only_answers_are_taught(dataset, trained):
+    out, _ = trained
+    processor = OtterProcessor.from_pretrained(out / "model")
+    snapshot = freeze(Store.open(dataset))
+    examples = Examples(snapshot, processor, max_tokens=256, max_frames=None)
+
+    for index in range(len(examples)):
+        example = examples[index]
+        taught = [label for label in example.labels_T if label >= 0]
+        assert taught[-1] == processor.end_id
+        assert processor.decode(taught) == snapshot[index].answer
+
+
+def test_a_long_answer_is_cut_and_its_end_is_not_taught(dataset, trained):
+    out, _ = trained
+    processor = OtterProcessor.from_pretrained(out / "model")
+    example = Examples(freeze(Store.open(dataset)), processor, max_tokens=8, max_frames=None)[0]
+
+    assert len(example.ids_T) == 8
+    assert processor.end_id not in example.labels_T
+
+
+def test_an_unreadable_picture_names_its_record(dataset, trained, monkeypatch):
+    out, _ = trained
+    processor = OtterProcessor.from_pretrained(out / "model")
+    snapshot = freeze(Store.open(dataset))
+    monkeypatch.setattr(snapshot, "read", lambda _: b"not a picture")
+
+    with pytest.raises(PictureError, match=snapshot[0].id):
+        Examples(snapshot, processor, max_tokens=64, max_frames=None)[0]
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_records(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        torch.nn.functional, "cross_entropy", lambda logits, *_, **__: logits.sum() * torch.nan
+    )
+
+    with pytest.raises(NonFiniteLossError, match="LA_INS_") as error:
+        run(dataset, tmp_path / "nan")
+
+    assert len(error.value.record_ids) == 4
+
+
+def test_another_runs_folder_is_not_touched(dataset, trained, tmp_path):
+    out, _ = trained
+    with pytest.raises(RunFolderError, match=r"optim\.lr is 0\.005 there and 0\.1 here"):
+        run(dataset, out, "run.steps=120", "run.stop_below=0.02", "optim.lr=0.1")
+
+    (tmp_path / "thesis.tex").write_text("…")
+    with pytest.raises(RunFolderError, match="not a training run"):
+        run(dataset, tmp_path)
+
+
+def test_resume_demands_something_to_resume(dataset, tmp_path):
+    with pytest.raises(RunFolderError, match="nothing to resume"):
+        run(dataset, tmp_path / "new", resume=True)
+    assert not (tmp_path / "new").exists()
+
+
+def test_asking_a_run_that_has_no_model_says_so(tmp_path, square):
+    with pytest.raises(RunFolderError, match="is not a training run"):
+        answer(tmp_path, square("red"), "What is it?")
+    RunFolder(tmp_path).settings.write_text("{}")
+    with pytest.raises(RunFolderError, match="has not finished training"):
+        answer(tmp_path, square("red"), "What is it?")
+
+
+def test_asking_about_a_picture_that_cannot_be_read_says_so(trained, tmp_path):
+    out, _ = trained
+    with pytest.raises(PictureError, match=r"none\.png"):
+        answer(out, tmp_path / "none.png", "What is it?")
+    (tmp_path / "bad.png").write_text("not a picture")
+    with pytest.raises(PictureError, match=r"bad\.png"):
+        answer(out, tmp_path / "bad.png", "What is it?")
+
+
+class TestCheckpoint:
+    @pytest.fixture
+    def parts(self):
+        model = torch.nn.Linear(2, 2)
+        return model, torch.optim.AdamW(model.parameters())
+
+    def test_a_save_that_dies_leaves_the_one_before(self, parts, tmp_path, monkeypatch):
+        model, optimizer = parts
+        checkpoint.save(tmp_path, model, optimizer, step=1, keep=2)
+        before = model.weight.detach().clone()
+        torch.nn.init.zeros_(model.weight)
+
+        def die(*_):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "save", die)
+            with pytest.raises(KeyboardInterrupt):
+                checkpoint.save(tmp_path, model, optimizer, step=2, keep=2)
+
+        assert checkpoint.restore(checkpoint.newest(tmp_path), model, optimizer) == 1
+        assert torch.equal(model.weight, before)
+        assert checkpoint.save(tmp_path, model, optimizer, step=2, keep=2).is_dir()
+
+    def test_only_the_newest_are_kept(self, parts, tmp_path):
+        for step in (1, 2, 10):
+            checkpoint.save(tmp_path, *parts, step=step, keep=2)
+
+        names = sorted(path.name for path in tmp_path.iterdir())
+        assert names == ["latest", "step-000002", "step-000010"]
+
+    def test_a_damaged_one_says_what_to_do(self, parts, tmp_path):
+        path = checkpoint.save(tmp_path, *parts, step=1, keep=1)
+        whole = (path / "training.pt").read_bytes()
+        (path / "training.pt").write_bytes(whole[: len(whole) // 2])
+
+        with pytest.raises(CheckpointError, match="delete the folder"):
+            checkpoint.restore(path, *parts)
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("optim.lrr=1", r"there is no setting 'optim\.lrr'; did you mean 'optim\.lr'"),
+        ("optim.lr=fast", r"'optim\.lr' must be a number, not 'fast'"),
+        ("run.steps=1.5", r"'run\.steps' must be a whole number, not 1\.5"),
+        ("run.steps=true", r"'run\.steps' must be a whole number, not True"),
+        ("run.precision=int4", r"must be one of 'no', 'bf16', 'fp16', not 'int4'"),
+        ("run.steps=0", r"run\.steps is 0, but must be at least 1"),
+        ("model.vision.patch_size=30", r"patch_size is 30, which does not divide image_size = 64"),
+        ("data.max_tokens=9999", r"data\.max_tokens is 9999, but the language model has only"),
+        ("model=5", r"'model' is a section, not the value 5"),
+        ("optim.lr.x=5", r"goes below a value that is not a section"),
+        ("nonsense", r"not of the form section\.key=value"),
+    ],
+)
+def test_a_wrong_setting_is_a_sentence(override, sentence):
+    with pytest.raises(RecipeError, match=sentence):
+        read_recipe("otter_tiny", [override])
+
+
+def test_a_wrong_recipe_names_file_and_line(tmp_path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text('[model]\ntokenizer = "train"\nvocabsize = 3\n')
+    with pytest.raises(RecipeError, match=r"mine\.toml, line 3: .* 'model\.vocab_size'"):
+        read_recipe(str(recipe))
+
+
+def test_an_incomplete_recipe_says_what_is_missing(tmp_path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text('[model]\ntokenizer = "train"\n')
+    with pytest.raises(
+        RecipeError, match=r"mine\.toml, line 1: the setting 'model\.vision' is missing"
+    ):
+        read_recipe(str(recipe))
+
+
+def test_an_unknown_recipe_lists_the_known_ones():
+    with pytest.raises(RecipeError, match="otter_tiny"):
+        read_recipe("otter_huge")
+
+
+def test_overrides_are_typed_and_reach_the_settings():
+    config = read_recipe(
+        "otter_tiny", ["optim.lr=1", "data.where=task = 'la'", "run.max_seconds=9"]
+    )
+
+    assert config.optim.lr == 1.0
+    assert config.data.where == "task = 'la'"
+    assert config.run.max_seconds == 9.0

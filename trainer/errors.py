@@ -1,0 +1,36 @@
+"""What can be wrong with a training run, as sentences.
+
+MimicitError
+├── RecipeError             a recipe with an unknown or impossible setting (shared with curation)
+└── TrainingError           a run that cannot start or go on
+    ├── RunFolderError      the output folder holds something else, or not what was asked for
+    ├── CheckpointError     a checkpoint that cannot be read
+    └── NonFiniteLossError  the loss is NaN or infinite; names the records of the step
+"""
+
+from collections.abc import Sequence
+
+from mimicit.errors import MimicitError
+
+
+class TrainingError(MimicitError):
+    pass
+
+
+class RunFolderError(TrainingError):
+    pass
+
+
+class CheckpointError(TrainingError):
+    pass
+
+
+class NonFiniteLossError(TrainingError):
+    """Name the records that were being learned."""
+
+    def __init__(self, loss: float, step: int, record_ids: Sequence[str]) -> None:
+        super().__init__(
+            f"the loss of step {step} is {loss}, so training stopped before it could spoil the weights; "
+            f"look at these records, or lower optim.lr: {', '.join(record_ids)}"
+        )
+        self.record_ids = tuple(record_ids)

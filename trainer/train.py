@@ -1,0 +1,243 @@
+"""A whole training run, from a dataset folder to a model, top to bottom."""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from transformers.utils import logging as transformers_logging
+
+from mimicit.snapshot import Snapshot, freeze
+from mimicit.store import Store
+from trainer import checkpoint, report
+from trainer.batch import Batch
+from trainer.build import make_batches, make_model, make_processor
+from trainer.config import TrainConfig, read_recipe
+from trainer.data import Plan
+from trainer.errors import NonFiniteLossError, RunFolderError
+from trainer.interrupt import Interrupt
+from trainer.models.otter import Otter, OtterProcessor
+from trainer.optim import learning_rate, make_optimizer
+from trainer.run_folder import RunFolder, write_json
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    run: Path
+    steps: int
+    first_loss: float
+    last_loss: float
+    seconds: float
+    """Of training, over all sessions."""
+    was_finished: bool = False
+    """The folder held this very run, finished; nothing was done."""
+
+
+def train(
+    *,
+    recipe: str,
+    dataset: Path,
+    out: Path,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    progress: report.Progress | None = None,
+) -> TrainResult:
+    """Train a model on a dataset folder's accepted records, or continue an interrupted run.
+
+    `recipe` is a name in trainer/recipes or the path of a TOML file, changed by overrides such as `optim.lr=1e-3`. With
+    `resume` there must be something to continue; without, a run is continued where there is one.
+
+    Raises:
+        KeyboardInterrupt: after a checkpoint was saved; the same command continues.
+    """
+    transformers_logging.disable_progress_bar()
+    config = read_recipe(recipe, overrides)
+    accelerator = Accelerator(mixed_precision=config.run.precision)
+    leads = accelerator.is_main_process
+    progress = progress if progress and leads else report.Progress(silent=not leads)
+    folder = RunFolder(out)
+
+    # Whose run is this?
+    newest = checkpoint.newest(folder.checkpoints)
+    if resume and newest is None and not folder.is_finished:
+        raise RunFolderError(f"{str(out)!r} has nothing to resume; leave out --resume to start")
+    with accelerator.main_process_first():
+        snapshot = freeze(Store.open(dataset), where=config.data.where)
+        folder.claim(config, snapshot.digest)
+    if folder.is_finished:
+        progress.say(f"{str(out)!r} already holds this run, finished")
+        return _result(folder, was_finished=True)
+
+    # Build.
+    torch.manual_seed(config.run.seed)
+    with accelerator.main_process_first():
+        processor = make_processor(folder, config.model, snapshot)
+    model = make_model(config.model, processor)
+    optimizer = make_optimizer(model, config.optim)
+    start = 0 if newest is None else checkpoint.restore(newest, model, optimizer)
+    log = report.read(folder.log, up_to=start)
+    if leads:
+        report.rewrite(folder.log, log)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    plan = Plan(
+        records=len(snapshot),
+        batch_size=config.run.batch_size,
+        micro_batch_size=config.run.micro_batch_size,
+        seed=config.run.seed,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+    )
+    batches = make_batches(config, snapshot, processor, plan, start=start)
+    progress.say(
+        f"{'continuing' if start else 'starting'} at step {start + 1} · {len(snapshot):,} records · "
+        f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters · {accelerator.device}"
+    )
+
+    # Go.
+    def save(step: int) -> None:
+        if leads:
+            bare = accelerator.unwrap_model(model)
+            checkpoint.save(folder.checkpoints, bare, optimizer, step=step, keep=config.run.keep)
+
+    model.train()
+    with Interrupt() as interrupt:
+        for step in range(start, config.run.steps):
+            lr = learning_rate(step, steps=config.run.steps, config=config.optim)
+            entry = train_step(
+                accelerator, model, optimizer, batches, plan, config, step=step, lr=lr
+            )
+            log.append(entry)
+            if leads:
+                report.append(folder.log, entry)
+            progress.step(entry, steps=config.run.steps)
+            if on_any(accelerator, interrupt.requested):
+                save(step + 1)
+                progress.say(f"stopped after step {step + 1}; the same command continues")
+                raise KeyboardInterrupt
+            if on_any(accelerator, is_enough(log, config, plan)):
+                break
+            if (step + 1) % config.run.save_every == 0:
+                save(step + 1)
+
+    if leads:
+        finish(folder, config, snapshot, accelerator.unwrap_model(model), processor, log)
+    accelerator.wait_for_everyone()
+    result = _result(folder)
+    progress.say(
+        f"learned in {result.steps:,} steps, {report.duration(result.seconds)} · "
+        f"loss {result.first_loss:.3g} → {result.last_loss:.3g} · model in {str(folder.model)!r}"
+    )
+    return result
+
+
+def train_step(
+    accelerator: Accelerator,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterator[Batch],
+    plan: Plan,
+    config: TrainConfig,
+    *,
+    step: int,
+    lr: float,
+) -> report.StepLog:
+    """Update the weights once. The loss is a mean over all taught tokens of the step, however they are cut into batches."""
+    began = time.perf_counter()
+    group = [next(batches) for _ in plan.micro_batches(step)]
+    waited = time.perf_counter() - began
+
+    counts = torch.tensor([[batch.taught, batch.tokens] for batch in group]).sum(dim=0)
+    taught, tokens = accelerator.reduce(counts.to(accelerator.device)).tolist()
+
+    loss = torch.zeros((), device=accelerator.device)
+    for batch in group:
+        is_last = batch is group[-1]
+        with nullcontext() if is_last else accelerator.no_sync(model):
+            inputs = batch.to(accelerator.device).inputs()
+            part = model(**inputs, num_items_in_batch=max(1, taught)).loss
+            # Data parallel averages gradients over the processes; their number makes it a sum.
+            accelerator.backward(part * accelerator.num_processes)
+        loss += part.detach()
+    loss = accelerator.reduce(loss)
+    if not math.isfinite(loss):
+        ids = [record_id for batch in group for record_id in batch.record_ids]
+        raise NonFiniteLossError(float(loss), step + 1, ids)
+
+    grad_norm = accelerator.clip_grad_norm_(model.parameters(), config.optim.max_grad_norm)
+    for parameters in optimizer.param_groups:
+        parameters["lr"] = lr
+    optimizer.step()
+    optimizer.zero_grad()
+
+    seconds = time.perf_counter() - began
+    return report.StepLog(
+        step=step + 1,
+        loss=float(loss),
+        lr=lr,
+        grad_norm=float(grad_norm),
+        taught=taught,
+        tokens=tokens,
+        seconds=seconds,
+        waited=waited / seconds,
+    )
+
+
+def on_any(accelerator: Accelerator, flag: bool) -> bool:
+    """Tell whether it is so on any process: all must stop after the same step, or the others wait for ever."""
+    return bool(accelerator.reduce(torch.tensor(int(flag), device=accelerator.device)))
+
+
+def is_enough(log: Sequence[report.StepLog], config: TrainConfig, plan: Plan) -> bool:
+    """Tell whether the loss over the last epoch, or the time, has reached what the recipe says."""
+    recent = [entry.loss for entry in log[-plan.steps_per_epoch :]]
+    has_learned = (
+        config.run.stop_below is not None
+        and len(recent) == plan.steps_per_epoch
+        and sum(recent) / len(recent) < config.run.stop_below
+    )
+    is_over = config.run.max_seconds is not None and (
+        sum(entry.seconds for entry in log) >= config.run.max_seconds
+    )
+    return has_learned or is_over
+
+
+def finish(
+    folder: RunFolder,
+    config: TrainConfig,
+    snapshot: Snapshot,
+    model: Otter,
+    processor: OtterProcessor,
+    log: Sequence[report.StepLog],
+) -> None:
+    """Write what was learned and how; `run.json` comes last, for it says that the rest is whole."""
+    model.save_pretrained(folder.model)
+    processor.save_pretrained(folder.model)
+    report.draw_curve(folder.curve, log, title=f"Training loss of {folder.path.resolve().name}")
+    packages = ("torch", "transformers", "accelerate", "tokenizers", "safetensors")
+    write_json(
+        folder.summary,
+        {
+            "steps": len(log),
+            "first_loss": log[0].loss,
+            "last_loss": log[-1].loss,
+            "seconds": round(sum(entry.seconds for entry in log), 2),
+            "records": len(snapshot),
+            "snapshot": snapshot.digest,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+            "device": str(model.device),
+            "versions": {package: version(package) for package in packages},
+            "config": asdict(config),
+        },
+    )
+
+
+def _result(folder: RunFolder, *, was_finished: bool = False) -> TrainResult:
+    summary = folder.read_summary()
+    figures = {key: summary[key] for key in ("steps", "first_loss", "last_loss", "seconds")}
+    return TrainResult(run=folder.path, was_finished=was_finished, **figures)
