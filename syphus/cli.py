@@ -92,7 +92,10 @@ def _generate(
     from syphus.providers import connect
 
     provider = connect(job.model)
-    with Progress(f"asking {job.model}", total=total, unit="contexts") as progress:
+    with (
+        _resumable(),
+        Progress(f"asking {job.model}", total=total, unit="contexts") as progress,
+    ):
 
         def show(report: Report) -> None:
             spent = f" · ${report.cost_usd:.4f}" if report.cost_usd else ""
@@ -101,10 +104,9 @@ def _generate(
                 f"{report.asked:,} asked · {report.completion_tokens:,} tokens{spent}",
             )
 
-        with _resumable():
-            report = generate(
-                job, store, provider, concurrency=concurrency or provider.concurrency, progress=show
-            )
+        report = generate(
+            job, store, provider, concurrency=concurrency or provider.concurrency, progress=show
+        )
     _print_report(report, store.path, as_json=as_json)
     raise typer.Exit(3 if report.problem_count else 0)
 
