@@ -12,7 +12,7 @@ from pathlib import Path
 
 from common import measure, save
 
-COUNTS = (1_000, 10_000, 40_000)
+COUNTS = (10_000, 40_000, 160_000)
 
 OURS = """
 import sys

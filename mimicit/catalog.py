@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 CATALOG_VERSION = 1
 STORAGE_VERSION = "v1.5.0"
 """Both DuckDB 1.5 and 2.x read and write it."""
-LEDGER_BATCH = 20_000
+ROW_GROUP_ROWS = 16_384
+"""Each time rows are added, the last row group is written again from memory: a small one keeps that small."""
+LEDGER_BATCH = 10_000
 
 PARTS = {"instructions": "text", "images": "images", "verdicts": "verdicts"}
 """Table -> folder of its Parquet parts."""
@@ -112,7 +114,11 @@ def connect(
     import duckdb
 
     deadline = time.monotonic() + patience
-    mode = "READ_ONLY" if read_only else f"STORAGE_VERSION '{STORAGE_VERSION}'"
+    mode = (
+        "READ_ONLY"
+        if read_only
+        else f"STORAGE_VERSION '{STORAGE_VERSION}', ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
+    )
     connection = duckdb.connect(":memory:", config={"autoinstall_known_extensions": "false"})
     try:
         while True:

@@ -99,7 +99,7 @@ class CocoReading:
         folder = tempfile.mkdtemp(prefix="syphus-coco-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self._connection = duckdb.connect(str(Path(folder) / "coco.duckdb"))
-        self._connection.execute("SET memory_limit = '1GB'")
+        self._connection.execute("SET memory_limit = '128MB'")
         for name, columns in _TABLES.items():
             self._connection.execute(f"CREATE TABLE {name} ({columns})")
         for number, path in enumerate(paths):
