@@ -71,17 +71,17 @@ class Progress:
         parts = [f"{self.done:,}" + (f"/{self.total:,}" if self.total else "") + f" {self.unit}"]
         parts += [f"{rate:,.2f}/s" if rate < 10 else f"{rate:,.0f}/s"]
         if self.total and rate and self.done < self.total:
-            parts += [f"{clock((self.total - self.done) / rate)} left"]
+            parts += [f"{duration((self.total - self.done) / rate)} left"]
         else:
-            parts += [clock(elapsed)]
+            parts += [duration(elapsed)]
         return " · ".join([*parts, self._note] if self._note else parts)
 
 
-def clock(seconds: float) -> str:
-    """Write a time span as people do: 42 s, 3:05 min, 2:10 h."""
+def duration(seconds: float) -> str:
+    """Write a time as people say it: 42 s, 3 min 5 s, 2 h 10 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
-        return f"{whole // 60}:{whole % 60:02d} min"
-    return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -18,7 +18,7 @@ import typer
 
 from mimicit.cli import Dataset, Json, data, sql
 from mimicit.errors import MimicitError, MissingExtraError
-from mimicit.progress import clock
+from mimicit.progress import duration
 
 if TYPE_CHECKING:
     from mimicit.store import Store
@@ -192,7 +192,7 @@ def train(
         result = train(recipe=recipe, dataset=dataset, out=out, overrides=set_ or [], resume=resume)
     done = "was trained already" if result.was_finished else "is trained"
     typer.echo(
-        f"{str(out / 'model')!r} {done}: {result.steps:,} steps in {clock(result.seconds)}, "
+        f"{str(out / 'model')!r} {done}: {result.steps:,} steps in {duration(result.seconds)}, "
         f"loss {result.first_loss:.3f} -> {result.last_loss:.3f}; the curve is {str(out / 'loss.png')!r}"
     )
 

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TextIO
 
+from mimicit.progress import duration
+
 
 @dataclass(frozen=True, slots=True)
 class StepLog:
@@ -141,13 +143,3 @@ class Progress:
         start = "\r\x1b[K" if self.renews else ""
         self.stream.write(f"{start}{text}{end}")
         self.stream.flush()
-
-
-def duration(seconds: float) -> str:
-    """Write a time as people say it: 42 s, 3 min 5 s, 2 h 10 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

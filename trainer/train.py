@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from transformers.utils import logging as transformers_logging
 
+from mimicit.progress import duration
 from mimicit.snapshot import Snapshot, freeze
 from mimicit.store import Store
 from trainer import checkpoint, report
@@ -129,7 +130,7 @@ def train(
     accelerator.wait_for_everyone()
     result = _result(folder)
     progress.say(
-        f"learned in {result.steps:,} steps, {report.duration(result.seconds)} · "
+        f"learned in {result.steps:,} steps, {duration(result.seconds)} · "
         f"loss {result.first_loss:.3g} → {result.last_loss:.3g} · model in {str(folder.model)!r}"
     )
     return result
