@@ -1,67 +1,66 @@
 """COCO captions and instances (Lin et al. 2014; format: cocodataset.org, "Data format").
 
 One or several files, each an object with `images`, `annotations` and `categories`. An annotation is a caption
-(`caption`) or an object (`bbox` = left, top, width, height in pixels, `category_id`). Files of gigabytes are read as a stream into
-a DuckDB file that is deleted afterwards, because annotations come in no order; contexts then come out by picture.
+(`caption`) or an object (`bbox` = left, top, width, height in pixels, `category_id`). Annotations come in no order, so files, of
+gigabytes even, are read as a stream into an SQLite file that is deleted afterwards, and contexts are looked up in it one by one:
+memory stays flat at any size.
 """
 
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
 from syphus.annotations.context import Context, Problem, Thing
 from syphus.errors import AnnotationError
-
-if TYPE_CHECKING:
-    import duckdb
 
 BATCH = 2_000
 """Rows held in memory at once."""
 
 _TABLES = {
-    "images": "file BIGINT, row BIGINT, id VARCHAR, file_name VARCHAR, width DOUBLE, height DOUBLE",
-    "captions": "file BIGINT, row BIGINT, image VARCHAR, caption VARCHAR",
-    "boxes": "file BIGINT, row BIGINT, image VARCHAR, category VARCHAR, "
-    "x DOUBLE, y DOUBLE, w DOUBLE, h DOUBLE",
-    "categories": "file BIGINT, id VARCHAR, name VARCHAR",
-    "problems": "file BIGINT, row BIGINT, reason VARCHAR",
+    "images": "file INTEGER, row INTEGER, id TEXT, file_name TEXT, stem TEXT, width REAL, height REAL",
+    "captions": "file INTEGER, row INTEGER, image TEXT, caption TEXT",
+    "boxes": "file INTEGER, row INTEGER, image TEXT, category TEXT, x REAL, y REAL, w REAL, h REAL",
+    "categories": "file INTEGER, id TEXT, name TEXT",
+    "problems": "file INTEGER, row INTEGER, reason TEXT",
 }
-
-_CONTEXTS = """
-WITH pictures AS (
-    SELECT id, any_value(file) AS file, min(row) AS row, any_value(file_name) AS file_name,
-           any_value(width) AS width, any_value(height) AS height,
-           parse_filename(any_value(file_name), true) AS stem
-    FROM images GROUP BY id
-),
-named AS (
-    SELECT *, CASE WHEN count(*) OVER (PARTITION BY stem) > 1 THEN stem || '_' || id ELSE stem END AS key
-    FROM pictures
-),
-told AS (SELECT image, list(caption ORDER BY file, row) AS captions FROM captions GROUP BY image),
-seen AS (
-    SELECT image, list([c.name, x::VARCHAR, y::VARCHAR, w::VARCHAR, h::VARCHAR] ORDER BY b.file, row) AS boxes
-    FROM boxes AS b JOIN categories AS c ON c.id = b.category AND c.file = b.file
-    GROUP BY image
-)
-SELECT key, file, row, file_name, width, height, coalesce(captions, []), coalesce(boxes, [])
-FROM named LEFT JOIN told ON told.image = named.id LEFT JOIN seen ON seen.image = named.id
-ORDER BY file, row
+_INDEXES = """
+CREATE INDEX images_by_id ON images (id);
+CREATE INDEX images_by_stem ON images (stem);
+CREATE INDEX captions_by_image ON captions (image);
+CREATE INDEX boxes_by_image ON boxes (image);
+CREATE INDEX categories_by_id ON categories (id, file);
 """
 
 _ORPHANS = """
 INSERT INTO problems
-SELECT file, row, printf('annotation of picture %s, which the file does not list', image)
+SELECT file, row, 'annotation of picture ' || image || ', which the file does not list'
 FROM (SELECT file, row, image FROM captions UNION ALL SELECT file, row, image FROM boxes)
-ANTI JOIN images ON images.id = image;
+WHERE NOT EXISTS (SELECT 1 FROM images WHERE id = image);
 INSERT INTO problems
-SELECT file, row, printf('box of category %s, which the file does not list', category)
-FROM boxes AS b ANTI JOIN categories AS c ON c.id = b.category AND c.file = b.file;
+SELECT file, row, 'box of category ' || category || ', which the file does not list'
+FROM boxes AS b
+WHERE NOT EXISTS (SELECT 1 FROM categories AS c WHERE c.id = b.category AND c.file = b.file);
+"""
+
+# A picture may be listed in several files, and two pictures in different folders may have one name.
+_PICTURES = """
+SELECT file, row, id, file_name, width, height, stem,
+       EXISTS (SELECT 1 FROM images AS o WHERE o.stem = i.stem AND o.id <> i.id) AS is_shared
+FROM images AS i
+WHERE rowid = (SELECT min(rowid) FROM images AS o WHERE o.id = i.id)
+ORDER BY rowid
+"""
+_CAPTIONS = "SELECT caption FROM captions WHERE image = ? ORDER BY rowid"
+_BOXES = """
+SELECT c.name, x, y, w, h FROM boxes AS b
+JOIN categories AS c ON c.id = b.category AND c.file = b.file
+WHERE image = ? ORDER BY b.rowid
 """
 
 
@@ -93,52 +92,56 @@ def read(paths: Sequence[Path]) -> CocoReading:
 class CocoReading:
     def __init__(self, paths: Sequence[Path]) -> None:
         """Load the files; iterate to get contexts."""
-        import duckdb
-
         self.paths = paths
         folder = tempfile.mkdtemp(prefix="syphus-coco-")
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        self._connection = duckdb.connect(str(Path(folder) / "coco.duckdb"))
-        self._connection.execute("SET memory_limit = '128MB'")
+        self._connection = sqlite3.connect(Path(folder) / "coco.sqlite", isolation_level=None)
+        weakref.finalize(self, _clean_up, self._connection, folder)
+        self._connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN")
         for name, columns in _TABLES.items():
             self._connection.execute(f"CREATE TABLE {name} ({columns})")
         for number, path in enumerate(paths):
             _load(self._connection, number, path)
-        self._connection.execute(_ORPHANS)
+        self._connection.executescript(_INDEXES + _ORPHANS)
 
     def __len__(self) -> int:
         [(count,)] = self._connection.execute("SELECT count(DISTINCT id) FROM images").fetchall()
         return int(count)
 
     def __iter__(self) -> Iterator[Context | Problem]:
-        problems = self._connection.cursor().execute(
-            "SELECT file, row, reason FROM problems ORDER BY ALL"
-        )
-        while rows := problems.fetchmany(BATCH):
-            for file, row, reason in rows:
-                yield Problem(self._where(file, row), reason)
-        contexts = self._connection.cursor().execute(_CONTEXTS)
-        while rows := contexts.fetchmany(256):
-            for key, file, row, name, width, height, captions, boxes in rows:
-                where = self._where(file, row)
-                if not captions and not boxes:
-                    yield Problem(where, f"{name!r} has no annotations")
-                    continue
-                things = tuple(_thing(box, width, height) for box in boxes)
-                yield Context(key, (name,), tuple(captions), things, where)
+        for file, row, reason in self._connection.execute(
+            "SELECT file, row, reason FROM problems ORDER BY file, row"
+        ):
+            yield Problem(self._where(file, row), reason)
+        for file, row, id_, name, width, height, stem, is_shared in self._connection.execute(
+            _PICTURES
+        ):
+            captions = tuple(text for (text,) in self._connection.execute(_CAPTIONS, (id_,)))
+            boxes = self._connection.execute(_BOXES, (id_,))
+            things = tuple(_thing(thing, box, width, height) for thing, *box in boxes)
+            where = self._where(file, row)
+            if not captions and not things:
+                yield Problem(where, f"{name!r} has no annotations")
+                continue
+            key = f"{stem}_{id_}" if is_shared else stem
+            yield Context(key, (name,), captions, things, where)
 
     def _where(self, file: int, row: int) -> str:
         return f"{self.paths[file].name}#{row}"
 
 
-def _thing(box: list[str], width: float, height: float) -> Thing:
-    name, (x, y, w, h) = box[0], map(float, box[1:])
+def _clean_up(connection: sqlite3.Connection, folder: str) -> None:
+    connection.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _thing(name: str, box: Sequence[float], width: float, height: float) -> Thing:
+    x, y, w, h = box
     corners = (x / width, y / height, (x + w) / width, (y + h) / height)
     left, top, right, bottom = (min(max(corner, 0.0), 1.0) for corner in corners)
     return Thing(name, (left, top, right, bottom))
 
 
-def _load(connection: duckdb.DuckDBPyConnection, file: int, path: Path) -> None:
+def _load(connection: sqlite3.Connection, file: int, path: Path) -> None:
     import ijson
 
     rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _TABLES}
@@ -187,7 +190,9 @@ def _row(section: str, item: Any, file: int, number: int) -> tuple[str, tuple[An
             width, height = float(item["width"]), float(item["height"])
             if width <= 0 or height <= 0:
                 return "problems", (file, number, f"picture of {width:g}×{height:g} pixels")
-            return section, (file, number, str(item["id"]), str(item["file_name"]), width, height)
+            name = str(item["file_name"])
+            stem = PurePosixPath(name).stem
+            return section, (file, number, str(item["id"]), name, stem, width, height)
         if section == "categories":
             return section, (file, str(item["id"]), str(item["name"]))
         image = str(item["image_id"])
@@ -204,13 +209,7 @@ def _row(section: str, item: Any, file: int, number: int) -> tuple[str, tuple[An
         return "problems", (file, number, f"{section[:-1]} that cannot be read: {error}")
 
 
-def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[tuple[Any, ...]]) -> None:
-    import pyarrow as pa
-
-    if not rows:
-        return
-    names = [column.split()[0] for column in _TABLES[table].split(", ")]
-    columns = zip(*rows, strict=True)
-    connection.register("rows", pa.table(dict(zip(names, map(pa.array, columns), strict=True))))
-    connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM rows")
-    connection.unregister("rows")
+def _insert(connection: sqlite3.Connection, table: str, rows: list[tuple[Any, ...]]) -> None:
+    if rows:
+        marks = ", ".join("?" * len(rows[0]))
+        connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
