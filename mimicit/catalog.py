@@ -184,22 +184,32 @@ def rebuild(folder: Path) -> None:
 
 
 def is_stale(folder: Path) -> bool:
-    """Say whether parts or ledger rows are not in the catalog yet."""
+    """Say whether the catalog is missing, damaged, of another version, or behind the parts and the ledger."""
+    import duckdb
+
     path = folder / "catalog.duckdb"
     if not path.exists():
         return True
-    with connect(path, read_only=True) as connection:
-        if _listed(connection) != _on_disk(folder):
-            return True
-        ledger = folder / "ledger" / "ledger.sqlite"
-        if not ledger.exists():
-            return False
-        with _open_ledger(ledger) as source:
-            return any(
-                _count(connection, name)
-                != source.execute(f"SELECT count(*) FROM {name}").fetchone()[0]
-                for name in LEDGER_TABLES
+    try:
+        with connect(path, read_only=True) as connection:
+            version = scalar(connection, "SELECT max(catalog_version) FROM _meta")
+            return (
+                version != CATALOG_VERSION
+                or _listed(connection) != _on_disk(folder)
+                or _is_behind_ledger(connection, folder / "ledger" / "ledger.sqlite")
             )
+    except duckdb.Error:
+        return True
+
+
+def _is_behind_ledger(connection: duckdb.DuckDBPyConnection, path: Path) -> bool:
+    if not path.exists():
+        return False
+    with _open_ledger(path) as source:
+        return any(
+            _count(connection, name) != source.execute(f"SELECT count(*) FROM {name}").fetchone()[0]
+            for name in LEDGER_TABLES
+        )
 
 
 def _follow(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:

@@ -18,7 +18,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
-from mimicit.errors import QueryError
+from mimicit import catalog
+from mimicit.errors import MimicitError, QueryError
+from mimicit.sandbox import lock_down
 
 if TYPE_CHECKING:
     import duckdb
@@ -35,7 +37,7 @@ _BATCH = 10_000
 
 def run_sql(
     query: str,
-    catalog: Path,
+    database: Path,
     *,
     format: Format = "table",
     output: IO[bytes] | None = None,
@@ -46,7 +48,7 @@ def run_sql(
 
     Args:
         query: One SELECT, WITH, FROM, DESCRIBE, SUMMARIZE, SHOW or EXPLAIN statement.
-        catalog: The file `catalog.duckdb`.
+        database: The file `catalog.duckdb`.
         format: `parquet` needs an `output` that is a file.
         output: Where the result goes; standard output by default.
         timeout: Seconds before the child is killed.
@@ -57,7 +59,7 @@ def run_sql(
     """
     job = {
         "query": query,
-        "catalog": str(catalog.resolve()),
+        "catalog": str(database.resolve()),
         "format": format,
         "memory_mb": memory_mb,
         "timeout": timeout,
@@ -107,17 +109,14 @@ def _child() -> int:
     job: dict[str, Any] = json.load(sys.stdin)
     _limit(job["memory_mb"], job["timeout"])
     try:
-        connection = duckdb.connect(job["catalog"], read_only=True)
-        from mimicit.sandbox import lock_down
-
-        lock_down(connection, memory_limit=f"{job['memory_mb']}MB")
-        kind = _check(connection, job["query"])
-        if kind == "EXPLAIN":
-            for _, plan in connection.execute(job["query"]).fetchall():
-                sys.stdout.write(plan)
-        else:
-            _write(connection.sql(job["query"]), job["format"], job["columns"])
-    except QueryError as error:
+        with catalog.connect(Path(job["catalog"]), read_only=True) as connection:
+            lock_down(connection, memory_limit=f"{job['memory_mb']}MB")
+            if _check(connection, job["query"]) == "EXPLAIN":
+                for _, plan in connection.execute(job["query"]).fetchall():
+                    sys.stdout.write(plan)
+            else:
+                _write(connection.sql(job["query"]), job["format"], job["columns"])
+    except MimicitError as error:
         sys.stderr.write(str(error))
         return 1
     except duckdb.OutOfMemoryException:

@@ -120,8 +120,7 @@ def test_the_catalog_can_be_lost_or_damaged(filled):
         lambda: filled.catalog_path.write_bytes(b""),
     ):
         damage()
-        with filled.writing("test"):
-            filled.sync()
+        filled.refresh()
         assert (count(filled), count(filled, "images")) == (9, 3)
 
 
