@@ -94,7 +94,11 @@ class CocoReading:
         """Load the files; iterate to get contexts."""
         self.paths = paths
         folder = tempfile.mkdtemp(prefix="syphus-coco-")
-        self._connection = sqlite3.connect(Path(folder) / "coco.sqlite", isolation_level=None)
+        self._connection = sqlite3.connect(
+            Path(folder) / "coco.sqlite",
+            isolation_level=None,
+            check_same_thread=False,  # whichever thread collects the garbage closes it
+        )
         weakref.finalize(self, _clean_up, self._connection, folder)
         self._connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN")
         for name, columns in _TABLES.items():

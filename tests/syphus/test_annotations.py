@@ -1,4 +1,5 @@
 import json
+import threading
 import tracemalloc
 
 import pytest
@@ -132,3 +133,14 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
 
     peak(10)  # what is loaded once
     assert peak(12_000) < 1.5 * peak(4_000)
+
+
+def test_a_reading_may_be_dropped_in_any_thread_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    readings = [read([coco(tmp_path / "a.json", ["cat.png"])])]
+    assert list(tmp_path.glob("syphus-coco-*"))
+    thread = threading.Thread(target=readings.clear)
+    thread.start()
+    thread.join()
+    assert not list(tmp_path.glob("syphus-coco-*"))
