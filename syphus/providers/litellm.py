@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from types import TracebackType
 from typing import Any, Self
 
@@ -110,6 +111,8 @@ def _import_litellm() -> Any:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     import litellm
 
+    # Where a run stops while a request begins, LiteLLM leaves its inner coroutine behind.
+    warnings.filterwarnings("ignore", message=r"coroutine '\w+\.acompletion' was never awaited")
     litellm.suppress_debug_info = True
     litellm.telemetry = False
     return litellm
