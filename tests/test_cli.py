@@ -16,7 +16,9 @@ from tests.builders import coco, record
 from tests.server import Provider, refuse, serve
 
 ROOT = Path(__file__).parent.parent
-MAIN = "from syphus.cli import main; main()"
+# A shell that runs the tests in the background makes them deaf to Ctrl-C.
+HEAR = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+MAIN = HEAR + "from syphus.cli import main; main()"
 KEY = "sk-test-0123456789abcdef"
 
 
