@@ -8,12 +8,13 @@ memory stays flat at any size.
 
 from __future__ import annotations
 
+import posixpath
 import shutil
 import sqlite3
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any
 
 from syphus.annotations.context import Context, Problem, Thing
@@ -195,7 +196,7 @@ def _row(section: str, item: Any, file: int, number: int) -> tuple[str, tuple[An
             if width <= 0 or height <= 0:
                 return "problems", (file, number, f"picture of {width:g}×{height:g} pixels")
             name = str(item["file_name"])
-            stem = PurePosixPath(name).stem
+            stem, _ = posixpath.splitext(posixpath.basename(name))
             return section, (file, number, str(item["id"]), name, stem, width, height)
         if section == "categories":
             return section, (file, str(item["id"]), str(item["name"]))
