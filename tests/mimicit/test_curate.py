@@ -1,7 +1,6 @@
 import pytest
 
 from mimicit.curate import curate
-from mimicit.curate.filters import FILTERS
 from mimicit.curate.recipe import load_recipe
 from mimicit.errors import RecipeError
 from mimicit.store import Store
@@ -185,5 +184,4 @@ def test_a_word_with_odd_signs_is_matched_as_it_stands(planted, tmp_path):
         planted.add([record(50, id="T_INS_odd", answer="Costs 5$ (+ tax) today.")])
         planted.sync()
     curate(planted, recipe(tmp_path, '[[filter]]\nuse = "mentions"\nwords = ["5$ (+ tax"]\n'))
-    assert FILTERS["mentions"](words=["a'b"])
-    assert len(verdicts(planted)) <= 1
+    assert verdicts(planted) == {("odd", "mentions")}
