@@ -4,14 +4,13 @@ The catalog holds no truth. It follows the Parquet parts by name and the ledger 
 is built again from them. Texts are copied into it, so it can be opened from anywhere; picture bytes are not, only their places.
 No primary keys: on millions of rows they cost more than they tell.
 
-    instructions  images  verdicts                        from Parquet
+    instructions  images  verdicts  relations             from Parquet
     run_starts  run_ends  prompts  requests  sent  replies  failures  readings   from the ledger
     accepted  rejected  runs  attempts  provenance        views
 """
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,20 +18,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mimicit.errors import DatasetError, LockedError
-from mimicit.ledger_tables import LEDGER_TABLES
+from mimicit.ledger_tables import LEDGER_TABLES, open_ledger
 from mimicit.shards import places
 
 if TYPE_CHECKING:
     import duckdb
 
-CATALOG_VERSION = 1
+CATALOG_VERSION = 3
 STORAGE_VERSION = "v1.5.0"
 """Both DuckDB 1.5 and 2.x read and write it."""
 ROW_GROUP_ROWS = 16_384
 """Each time rows are added, the last row group is written again from memory: a small one keeps that small."""
 LEDGER_BATCH = 10_000
 
-PARTS = {"instructions": "text", "images": "images", "verdicts": "verdicts"}
+PARTS = {
+    "instructions": "text",
+    "images": "images",
+    "verdicts": "verdicts",
+    "relations": "relations",
+}
 """Table -> folder of its Parquet parts."""
 
 TABLES = """
@@ -40,15 +44,19 @@ CREATE TABLE instructions (
     id VARCHAR, task VARCHAR,
     instruction VARCHAR USING COMPRESSION zstd, answer VARCHAR USING COMPRESSION zstd,
     image_ids VARCHAR[], rel_ins_ids VARCHAR[], language VARCHAR,
-    source VARCHAR, request VARCHAR, reply BIGINT, part VARCHAR
+    source VARCHAR, request VARCHAR, reply BIGINT, translation_of VARCHAR, part VARCHAR
 );
 CREATE TABLE images (
     id VARCHAR, shard VARCHAR, "row" BIGINT, "offset" BIGINT, length BIGINT,
-    sha256 VARCHAR, mime VARCHAR, width INTEGER, height INTEGER, source VARCHAR, part VARCHAR
+    sha256 VARCHAR, mime VARCHAR, width INTEGER, height INTEGER, source VARCHAR, time DOUBLE,
+    part VARCHAR
 );
 CREATE TABLE verdicts (
     record VARCHAR, filter VARCHAR, reason VARCHAR, recipe VARCHAR, recipe_digest VARCHAR,
-    time TIMESTAMPTZ, part VARCHAR
+    time TIMESTAMPTZ, score DOUBLE, rejects BOOLEAN DEFAULT true, part VARCHAR
+);
+CREATE TABLE relations (
+    record VARCHAR, related VARCHAR[], strategy VARCHAR, seed BIGINT, part VARCHAR
 );
 CREATE TABLE _parts ("table" VARCHAR, part VARCHAR);
 CREATE TABLE _meta (catalog_version INTEGER);
@@ -57,13 +65,13 @@ CREATE TABLE _meta (catalog_version INTEGER);
 VIEWS = """
 CREATE VIEW accepted AS
     SELECT * EXCLUDE (part) FROM instructions
-    WHERE id NOT IN (SELECT record FROM verdicts);
+    WHERE id NOT IN (SELECT record FROM verdicts WHERE coalesce(rejects, true));
 CREATE VIEW rejected AS
     SELECT i.* EXCLUDE (part), v.reasons
     FROM instructions AS i
     JOIN (
         SELECT record, list({'filter': filter, 'reason': reason, 'recipe': recipe}) AS reasons
-        FROM verdicts GROUP BY record
+        FROM verdicts WHERE coalesce(rejects, true) GROUP BY record
     ) AS v ON v.record = i.id;
 CREATE VIEW runs AS
     SELECT s.id, s.task, s.model, s.time AS started, e.time AS ended, e.outcome,
@@ -91,7 +99,8 @@ CREATE VIEW provenance AS
     LEFT JOIN prompts AS p ON p.digest = q.prompt
     LEFT JOIN runs AS n ON n.id = r.run
     LEFT JOIN (
-        SELECT record, list({'filter': filter, 'reason': reason, 'recipe': recipe}) AS verdicts
+        SELECT record, list({'filter': filter, 'reason': reason, 'recipe': recipe, 'score': score,
+                             'rejects': coalesce(rejects, true)}) AS verdicts
         FROM verdicts GROUP BY record
     ) AS v ON v.record = i.id;
 """
@@ -166,7 +175,23 @@ def sync(folder: Path, *, patience: float = 10.0) -> None:
 
 
 def rebuild(folder: Path) -> None:
-    """Build the catalog from nothing, beside its name."""
+    """Build the catalog from nothing, beside its name.
+
+    Raises:
+        DatasetError: it cannot be written: the disk is full, say.
+    """
+    import duckdb
+
+    try:
+        _build(folder)
+    except duckdb.IOException as error:
+        raise DatasetError(
+            f"the catalog of {str(folder)!r} cannot be written ({str(error).splitlines()[0]}); nothing is "
+            "lost: free space, and it is made again when it is needed"
+        ) from None
+
+
+def _build(folder: Path) -> None:
     staged = folder / ".catalog.duckdb.staged"
     for leftover in (staged, staged.with_name(staged.name + ".wal")):
         leftover.unlink(missing_ok=True)
@@ -205,7 +230,7 @@ def is_stale(folder: Path) -> bool:
 def _is_behind_ledger(connection: duckdb.DuckDBPyConnection, path: Path) -> bool:
     if not path.exists():
         return False
-    with _open_ledger(path) as source:
+    with open_ledger(path) as source:
         return any(
             _count(connection, name) != source.execute(f"SELECT count(*) FROM {name}").fetchone()[0]
             for name in LEDGER_TABLES
@@ -248,10 +273,12 @@ def _load_part(connection: duckdb.DuckDBPyConnection, folder: Path, table: str, 
 def _follow_ledger(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     if not path.exists():
         return
-    with _open_ledger(path) as source:
+    with open_ledger(path) as source:
         for table, columns in LEDGER_TABLES.items():
+            there = {row[1] for row in source.execute(f"PRAGMA table_info({table})")}
+            listed = ", ".join(c if c in there else f"NULL AS {c}" for c in columns)
             cursor = source.execute(
-                f"SELECT {', '.join(columns)} FROM {table} ORDER BY rowid LIMIT -1 OFFSET ?",
+                f"SELECT {listed} FROM {table} ORDER BY rowid LIMIT -1 OFFSET ?",
                 [_count(connection, table)],
             )
             while rows := cursor.fetchmany(LEDGER_BATCH):
@@ -273,15 +300,6 @@ def _arrow(rows: list[tuple[Any, ...]], columns: dict[str, str]) -> Any:
         if kind == "TIMESTAMPTZ":
             values[name] = tuple(None if at is None else int(at * 1e6) for at in values[name])
     return pa.table({name: pa.array(values[name], kinds[kind]) for name, kind in columns.items()})
-
-
-@contextmanager
-def _open_ledger(path: Path) -> Iterator[sqlite3.Connection]:
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-    try:
-        yield connection
-    finally:
-        connection.close()
 
 
 def _listed(connection: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:

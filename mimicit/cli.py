@@ -74,6 +74,10 @@ def export(
     format: Annotated[str, typer.Option("-f", "--format", help="mimicit")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the files.")],
     where: Where = "true",
+    related: Annotated[
+        str | None,
+        typer.Option(help="Write the lists that `relate` made by this strategy as context."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Write the accepted records as files of another format.
@@ -91,7 +95,7 @@ def export(
     known = formats()
     if format not in known:
         raise FormatError(f"there is no format {format!r}; there are: {', '.join(known)}")
-    written = known[format].write(store, out, where)
+    written = known[format].write(store, out, where, related)
     _print(
         json,
         [{"path": str(file.path), "rows": file.records} for file in written],
@@ -122,6 +126,63 @@ def curate(
     checked = load_recipe(recipe)
     funnel = curate(Store.open(dataset), checked)
     _print(json, asdict(funnel), _funnel(funnel))
+
+
+@data.command()
+def relate(
+    by: Annotated[str, typer.Option(help="siblings, turns, text or picture.")],
+    dataset: Dataset,
+    k: Annotated[
+        int, typer.Option("-k", min=1, max=100_000, help="Related records of one, at most.")
+    ] = 10,
+    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Decides between equals.")] = 0,
+    where: Where = "true",
+    embedding: Annotated[
+        str, typer.Option(help="How texts compare: tfidf, or minilm (a small model).")
+    ] = "tfidf",
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(help="Parquet of your own vectors: columns `id` and `vector`."),
+    ] = None,
+    any_task: Annotated[
+        bool, typer.Option("--any-task", help="Across tasks and languages, too.")
+    ] = False,
+    other_pictures: Annotated[
+        bool, typer.Option("--other-pictures", help="By text: not about the same pictures.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Find for each accepted record those that may serve as its context.
+
+    The lists are written beside the records, and `data export --related` uses them. Relating again replaces them.
+
+    Example:
+
+        syphus data relate --by text -k 10 -d demo
+    """
+    from dataclasses import asdict
+
+    from mimicit.progress import Progress
+    from mimicit.relate import relate
+    from mimicit.store import Store
+
+    with Progress("relating", total=None, unit="rows") as progress:
+        done = relate(
+            Store.open(dataset),
+            strategy=by,
+            k=k,
+            seed=seed,
+            where=where,
+            embedding=embedding,
+            embeddings=embeddings,
+            same_task=not any_task,
+            other_pictures=other_pictures,
+            progress=progress.update,
+        )
+    said = f"{done.related:,} of {done.records:,} records have related ones, {done.pairs:,} in all"
+    if done.unreadable:
+        said += f"; {done.unreadable:,} pictures could not be decoded"
+    _print(json, asdict(done), said)
 
 
 @data.command()
@@ -169,7 +230,7 @@ def sql(
 ) -> None:
     """Ask the dataset in SQL; nothing can be changed.
 
-    Tables: instructions, images, verdicts, requests, replies, …; views: accepted, rejected, provenance, runs, attempts.
+    Tables: instructions, images, verdicts, relations, requests, replies, …; views: accepted, rejected, provenance, runs, attempts.
 
     Example:
 

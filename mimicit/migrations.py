@@ -11,6 +11,8 @@ from pathlib import Path
 from mimicit.errors import DatasetError
 
 MARKER = "dataset.json"
+FOLDERS = frozenset({"images", "text", "verdicts", "ledger", "snapshots", "relations"})
+"""What the steps make."""
 
 
 def m001_first_layout(folder: Path) -> None:
@@ -18,7 +20,11 @@ def m001_first_layout(folder: Path) -> None:
         (folder / name).mkdir(exist_ok=True)
 
 
-MIGRATIONS: tuple[Callable[[Path], None], ...] = (m001_first_layout,)
+def m002_relations(folder: Path) -> None:
+    (folder / "relations").mkdir(exist_ok=True)
+
+
+MIGRATIONS: tuple[Callable[[Path], None], ...] = (m001_first_layout, m002_relations)
 VERSION = len(MIGRATIONS)
 
 

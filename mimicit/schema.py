@@ -11,7 +11,10 @@ An *instruction record* is one question and answer about some pictures; it names
 time order); `rel_ins_ids` name records that may serve as context. `request` and `reply` lead into the ledger; they are
 null for imported records. An *image record* is a picture's bytes exactly as they were given, and what was measured of them:
 `images/*.parquet`. A *verdict* is one filter's opinion of one record: `verdicts/*.parquet`. Records are content, verdicts are
-opinions about content; curation writes verdicts and never deletes a record.
+opinions about content; curation writes verdicts and never deletes a record. A *relation* lists the records that one strategy
+finds close to a record: `relations/*.parquet`.
+
+Columns are only ever added, nullable and at the end, so that a part of any age can be read: what it lacks is null.
 
 Ids follow MIMIC-IT: `<TASK>_INS_<key>` and `<STORE>_IMG_<key>`.
 """
@@ -48,6 +51,8 @@ class Instruction(_Frozen):
     """Key of the request in the ledger."""
     reply: int | None = None
     """Number of the reply in the ledger."""
+    translation_of: Id | None = None
+    """Id of the record that this one translates."""
 
 
 class ImageRecord(_Frozen):
@@ -61,6 +66,21 @@ class ImageRecord(_Frozen):
     height: int
     """Pixels."""
     source: str | None = None
+    time: float | None = None
+    """Seconds from the start of its video."""
+
+
+class Verdict(_Frozen):
+    record: Id
+    filter: str
+    reason: str
+    recipe: str
+    """Whoever judges again under this name replaces what it said before."""
+    recipe_digest: str
+    score: float | None = None
+    """What the filter measured, for filters that measure."""
+    rejects: bool = True
+    """False: an opinion to look at or to select by, which leaves the record accepted."""
 
 
 class Meta(_Frozen):
@@ -91,6 +111,7 @@ def text_schema() -> pyarrow.Schema:
             pa.field("source", pa.string()),
             pa.field("request", pa.string()),
             pa.field("reply", pa.int64()),
+            pa.field("translation_of", pa.string()),
         ]
     )
 
@@ -110,6 +131,7 @@ def image_schema() -> pyarrow.Schema:
             pa.field("width", pa.int32(), nullable=False),
             pa.field("height", pa.int32(), nullable=False),
             pa.field("source", pa.string()),
+            pa.field("time", pa.float64()),
         ]
     )
 
@@ -126,5 +148,21 @@ def verdict_schema() -> pyarrow.Schema:
             pa.field("recipe", pa.string(), nullable=False),
             pa.field("recipe_digest", pa.string(), nullable=False),
             pa.field("time", pa.timestamp("us", tz="UTC"), nullable=False),
+            pa.field("score", pa.float64()),
+            pa.field("rejects", pa.bool_()),
+        ]
+    )
+
+
+@cache
+def relation_schema() -> pyarrow.Schema:
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            pa.field("record", pa.string(), nullable=False),
+            pa.field("related", pa.list_(pa.string()), nullable=False),
+            pa.field("strategy", pa.string(), nullable=False),
+            pa.field("seed", pa.int64(), nullable=False),
         ]
     )

@@ -23,7 +23,10 @@ _QUERIES = {
         FROM replies AS r LEFT JOIN readings AS g ON g.reply = r.id
         GROUP BY ALL ORDER BY ALL""",
     "verdicts": """
-        SELECT recipe, filter, count(*) AS records FROM verdicts GROUP BY ALL ORDER BY ALL""",
+        SELECT recipe, filter, count(*) AS records,
+               count(*) FILTER (coalesce(rejects, true)) AS rejected,
+               round(avg(score), 3) AS mean_score
+        FROM verdicts GROUP BY ALL ORDER BY ALL""",
     "pictures": """
         SELECT count(*) AS pictures, count(DISTINCT sha256) AS different,
                coalesce(sum(length), 0)::BIGINT AS bytes,

@@ -8,6 +8,7 @@ catalog is opened only for moments, so that readers can come between.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mimicit import catalog, migrations
 from mimicit.errors import DatasetError, LockedError, QueryError
-from mimicit.schema import ImageRecord, Instruction, text_schema
+from mimicit.schema import ImageRecord, Instruction, Verdict, text_schema, verdict_schema
 from mimicit.shards import SHARD_BYTES, ShardWriter
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Store:
             DatasetError: no such folder, not a dataset folder, or of a newer version.
         """
         if create and not (path / migrations.MARKER).exists():
-            if path.is_dir() and any(path.iterdir()):
+            if path.is_dir() and any(map(_is_foreign, path.iterdir())):
                 raise DatasetError(
                     f"{str(path)!r} holds other files and is not a dataset folder; name a new folder"
                 )
@@ -64,8 +65,12 @@ class Store:
         return cls(path)
 
     @contextmanager
-    def writing(self, what: str) -> Iterator[None]:
+    def writing(self, what: str, *, patience: float = 0.0) -> Iterator[None]:
         """Be the only writer, for as long as the block runs.
+
+        Args:
+            what: The command, for others who would write.
+            patience: Seconds to wait for another writer to be done.
 
         Raises:
             LockedError: another process is writing; the message says which.
@@ -73,7 +78,7 @@ class Store:
         import filelock
 
         owner = self.path / ".writer"
-        lock = filelock.FileLock(self.path / ".lock", timeout=0)
+        lock = filelock.FileLock(self.path / ".lock", timeout=patience)
         try:
             lock.acquire()
         except filelock.Timeout:
@@ -137,13 +142,30 @@ class Store:
             writer.close()
         return added
 
-    def write_part(self, folder: str, letter: str, rows: pyarrow.Table) -> Path:
-        """Write a Parquet part of `text/` or `verdicts/` beside its name, and rename it."""
+    def add_verdicts(self, verdicts: Sequence[Verdict]) -> None:
+        """Write verdicts as a new part, one for each recipe among them: parts are replaced by recipe."""
+        import pyarrow as pa
+
+        now = {"time": int(time.time() * 1e6)}
+        for recipe in sorted({verdict.recipe for verdict in verdicts}):
+            rows = [verdict.model_dump() | now for verdict in verdicts if verdict.recipe == recipe]
+            self.write_part("verdicts", "v", pa.Table.from_pylist(rows, schema=verdict_schema()))
+
+    def write_part(
+        self, folder: str, letter: str, rows: pyarrow.Table | pyarrow.RecordBatchReader
+    ) -> Path:
+        """Write a Parquet part that holds no pictures beside its name, and rename it."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         path = self._next_part(folder, letter)
         staged = path.with_name(f".{path.name}.staged")
-        pq.write_table(rows, staged, compression="zstd", row_group_size=122_880)
+        blocks = (
+            [rows] if isinstance(rows, pa.Table) else (pa.Table.from_batches([b]) for b in rows)
+        )
+        with pq.ParquetWriter(staged, rows.schema, compression="zstd") as writer:
+            for block in blocks:
+                writer.write_table(block, row_group_size=122_880)
         with staged.open("rb") as file:
             os.fsync(file.fileno())
         staged.rename(path)
@@ -264,6 +286,11 @@ SELECT id, task, instruction, answer, coalesce(pictures, []) AS pictures,
 FROM chosen LEFT JOIN placed USING (id)
 ORDER BY id
 """
+
+
+def _is_foreign(path: Path) -> bool:
+    """Say whether something is not a folder that a killed first step left behind."""
+    return path.name not in migrations.FOLDERS or not path.is_dir() or any(path.iterdir())
 
 
 def _blocks(images: Iterable[ImageRecord], size: int = 256) -> Iterator[list[ImageRecord]]:

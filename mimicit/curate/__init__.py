@@ -70,7 +70,8 @@ def _judge(store: Store, recipe: Recipe) -> tuple[pyarrow.Table, Funnel]:
         total = scalar(connection, "SELECT count(*) FROM instructions")
         verdicts: pyarrow.Table = connection.sql(
             "SELECT record, filter, reason, $name AS recipe, $digest AS recipe_digest, "
-            "make_timestamptz($now) AS time FROM judged ORDER BY record",
+            "make_timestamptz($now) AS time, NULL::DOUBLE AS score, true AS rejects "
+            "FROM judged ORDER BY record",
             params={"name": recipe.name, "digest": recipe.digest, "now": int(time.time() * 1e6)},
         ).to_arrow_table()
     dropped = verdicts.num_rows

@@ -38,7 +38,18 @@ class Format(Protocol):
 
     def read(self, path: Path) -> Iterator[Instruction | ImageRecord | BadRow]: ...
 
-    def write(self, store: Store, folder: Path, where: str) -> Sequence[Written]: ...
+    def write(
+        self, store: Store, folder: Path, where: str, related: str | None = None
+    ) -> Sequence[Written]:
+        """Write the accepted records that satisfy a predicate.
+
+        Args:
+            store: The dataset.
+            folder: Where the files go.
+            where: An SQL predicate over `accepted`.
+            related: A strategy of `mimicit.relate` whose lists are written instead of the records' own.
+        """
+        ...
 
 
 def formats() -> dict[str, Format]:

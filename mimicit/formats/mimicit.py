@@ -2,11 +2,11 @@
 
     T/T_instructions.json   {"meta": {version, time, author}, "data": {id: {instruction, answer, image_ids, rel_ins_ids}}}
     T/T.parquet             pictures: a string column `base64`, and the id as pandas' index
-    T/T_train.json          {id: [ids of its context]}, the records to train on
+    T/T_train.json          {id: [ids of its context]}, the records to train on: all of T_instructions.json, by id
 
 Read are also pictures as `{id: base64}` JSON, an index column of any of the names that pandas and dask give it, both base64
-alphabets, and one-element lists. Ours add the task's name and the language to `meta`, so that what was written is read
-back whole; other readers ignore them.
+alphabets, and one-element lists. Ours add the task's name and the language to `meta`, and to a translation `translation_of`, so that what was
+written is read back whole; other readers ignore them.
 """
 
 from __future__ import annotations
@@ -134,6 +134,7 @@ def _record(id_: str, row: Any, meta: dict[str, Any], path: Path) -> Instruction
             image_ids=(images,) if isinstance(images, str) else tuple(images),
             rel_ins_ids=tuple(row.get("rel_ins_ids") or ()),
             language=meta.get("language") or "en",
+            translation_of=row.get("translation_of"),
             source=path.name,
         )
     except KeyError as error:
@@ -189,17 +190,24 @@ _ONE_ALPHABET = str.maketrans("-_", "+/", "\r\n")
 # Writing
 
 
-def write(store: Store, folder: Path, where: str) -> Sequence[Written]:
+def write(store: Store, folder: Path, where: str, related: str | None = None) -> Sequence[Written]:
     """Write the accepted records that satisfy an SQL predicate, one folder a task and language.
 
+    Args:
+        store: The dataset.
+        folder: Where the folders go.
+        where: The predicate, over the view `accepted`.
+        related: A strategy whose lists are written as `rel_ins_ids` instead of the records' own.
+
     Raises:
-        QueryError: the predicate is wrong.
+        QueryError: the predicate is wrong, or nothing was related by that strategy.
     """
     import duckdb
 
     written: list[Written] = []
     today = datetime.now(UTC).strftime("%Y-%m-%d")
     with store.reading() as connection:
+        _check_related(connection, related)
         try:
             where = predicate(connection, where)
             groups = connection.execute(
@@ -215,7 +223,7 @@ def write(store: Store, folder: Path, where: str) -> Sequence[Written]:
                 "" if language == "en" else f"_{_safe(language)}"
             )
             (folder / name).mkdir(parents=True, exist_ok=True)
-            chosen = _Selection(connection, where, task, language)
+            chosen = _Selection(connection, where, task, language, related)
             meta = Meta(version="1.0.0", time=today, author=AUTHOR, task=task, language=language)
             written += [
                 _write_instructions(chosen, meta, folder / name / f"{name}_instructions.json"),
@@ -225,22 +233,44 @@ def write(store: Store, folder: Path, where: str) -> Sequence[Written]:
     return written
 
 
+def _check_related(connection: duckdb.DuckDBPyConnection, strategy: str | None) -> None:
+    rows = connection.execute("SELECT DISTINCT strategy FROM relations ORDER BY ALL").fetchall()
+    known = [name for (name,) in rows]
+    if strategy is not None and strategy not in known:
+        raise QueryError(
+            f"no records are related by {strategy!r} (there is: {', '.join(known) or 'nothing'}); "
+            f"relate them first with: syphus data relate --by {strategy}"
+        )
+
+
 class _Selection:
     """The accepted records of one task and language, streamed."""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, where: str, task: str, language: str
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        where: str,
+        task: str,
+        language: str,
+        related: str | None,
     ) -> None:
         self._connection = connection
         self._values = {"task": task, "language": language}
-        self._chosen = (
-            "WITH chosen AS MATERIALIZED (SELECT * FROM accepted "
-            f"WHERE {where} AND task = $task AND language = $language) "
-        )
+        chosen = f"SELECT * FROM accepted WHERE {where} AND task = $task AND language = $language"
+        if related is not None:
+            self._values["strategy"] = related
+            # The newest part: an older one is left where `relate` was killed before its last step.
+            chosen = f"""SELECT a.* REPLACE (coalesce(r.related, []) AS rel_ins_ids)
+                FROM ({chosen}) AS a LEFT JOIN (
+                    SELECT record, arg_max(related, part) AS related
+                    FROM relations WHERE strategy = $strategy GROUP BY record
+                ) AS r ON r.record = a.id"""
+        self._chosen = f"WITH chosen AS MATERIALIZED ({chosen}) "
 
     def records(self) -> Iterator[tuple[Any, ...]]:
         return self._stream(
-            "SELECT id, instruction, answer, image_ids, rel_ins_ids FROM chosen ORDER BY id"
+            "SELECT id, instruction, answer, image_ids, rel_ins_ids, translation_of "
+            "FROM chosen ORDER BY id"
         )
 
     def relations(self) -> Iterator[tuple[Any, ...]]:
@@ -273,12 +303,13 @@ def _write_instructions(chosen: _Selection, meta: Meta, path: Path) -> Written:
     count = 0
     with staged(path) as file:
         file.write(b'{"meta": ' + meta.model_dump_json().encode() + b',\n"data": {')
-        for id_, instruction, answer, images, related in chosen.records():
+        for id_, instruction, answer, images, related, original in chosen.records():
             row = {
                 "instruction": instruction,
                 "answer": answer,
                 "image_ids": images,
                 "rel_ins_ids": related,
+                **({"translation_of": original} if original else {}),
             }
             file.write((b",\n" if count else b"\n") + _json(id_) + b": " + _json(row))
             count += 1

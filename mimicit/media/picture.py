@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,28 +19,40 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_BYTES = 256 << 20
+FORMATS = (
+    "AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP",
+)  # fmt: skip
+"""What is decoded: formats of pictures, none that is a program (EPS goes to Ghostscript)."""
+LARGE_PIXELS = 16_000_000
+"""Pictures with more are decoded one at a time: a few kilobytes can claim a gigabyte."""
+_LARGE = threading.Lock()
+_ORIENTATION = 0x0112
+"""The EXIF tag."""
 
 
-def decode(data: bytes, *, name: str) -> Image:
+def decode(data: bytes, *, name: str, at_least: int | None = None) -> Image:
     """Decode a picture to RGB, upright (its EXIF orientation applied).
+
+    Args:
+        data: The encoded picture.
+        name: For messages.
+        at_least: Pixels of either side that are enough; a JPEG is then decoded smaller, and faster.
 
     Raises:
         PictureError: not a picture, damaged, or past the limits; the message names it.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import ImageOps
 
-    if not data:
-        raise PictureError(f"{name!r} is empty")
-    # Odd EXIF blocks are no reason to refuse a picture. (Not `catch_warnings`: it is not for
-    # threads, and pictures are decoded in them.)
-    warnings.filterwarnings("ignore", module="PIL")
-    try:
-        # Pillow itself raises where a header claims more than 178 million pixels.
-        return ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
-    except UnidentifiedImageError:
-        raise PictureError(f"{name!r} is not a picture in a format that Pillow knows") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise PictureError(f"{name!r} cannot be decoded: {error}") from None
+    with _opened(data, name) as image:
+        if at_least is not None:
+            image.draft("RGB", (at_least, at_least))
+        return ImageOps.exif_transpose(image).convert("RGB")
+
+
+def is_turned(data: bytes) -> bool:
+    """Say whether a picture that opens is stored turned or mirrored, as its EXIF block says."""
+    with _opened(data, "a picture") as image:
+        return bool(image.getexif().get(_ORIENTATION, 1) != 1)
 
 
 def measure(data: bytes, *, id: str, name: str, source: str | None = None) -> ImageRecord:
@@ -47,10 +63,10 @@ def measure(data: bytes, *, id: str, name: str, source: str | None = None) -> Im
     """
     from PIL import Image
 
-    decode(data, name=name)
-    with Image.open(io.BytesIO(data)) as image:
+    with _opened(data, name) as image:
         mime = Image.MIME.get(image.format or "", "application/octet-stream")
         width, height = image.size
+        image.load()
     return ImageRecord(
         id=id,
         image=data,
@@ -60,6 +76,39 @@ def measure(data: bytes, *, id: str, name: str, source: str | None = None) -> Im
         height=height,
         source=source,
     )
+
+
+@cache
+def _known_formats() -> tuple[str, ...]:
+    """Return those of FORMATS that this Pillow can decode."""
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+@contextmanager
+def _opened(data: bytes, name: str) -> Iterator[Image]:
+    """Open a picture; whatever goes wrong with it, here or in the block, is a PictureError."""
+    from PIL import Image, UnidentifiedImageError
+
+    if not data:
+        raise PictureError(f"{name!r} is empty")
+    # Odd EXIF blocks are no reason to refuse a picture. (Not `catch_warnings`: it is not for
+    # threads, and pictures are decoded in them.)
+    warnings.filterwarnings("ignore", module="PIL")
+    try:
+        # Pillow itself raises where a header claims more than 178 million pixels.
+        with Image.open(io.BytesIO(data), formats=_known_formats()) as image:
+            large = image.width * image.height > LARGE_PIXELS
+            with _LARGE if large else nullcontext():
+                yield image
+    except UnidentifiedImageError:
+        raise PictureError(
+            f"{name!r} is not a picture in a format that is read here ({', '.join(FORMATS)})"
+        ) from None
+    except Exception as error:  # noqa: BLE001 - decoders raise what they like on damaged bytes
+        raise PictureError(f"{name!r} cannot be decoded: {error}") from None
 
 
 def read(folder: Path, name: str) -> bytes:

@@ -15,7 +15,8 @@ from mimicit.store import Store
 from tests.builders import image, record
 
 CONTENT = (
-    "SELECT id, task, instruction, answer, image_ids, rel_ins_ids, language FROM {} ORDER BY id"
+    "SELECT id, task, instruction, answer, image_ids, rel_ins_ids, language, translation_of "
+    "FROM {} ORDER BY id"
 )
 NASTY = 'He said: "50% of 10–4\\x/y"\n\tand left… 😀 \u2028'
 
@@ -36,6 +37,7 @@ def filled(store, photos):
                 record(
                     4,
                     language="zh",
+                    translation_of="LACONV_INS_001_00",
                     instruction="这是什么？",
                     answer="猫。",
                     image_ids=["LA_IMG_chelsea"],

@@ -6,12 +6,15 @@ import sys
 import textwrap
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from mimicit import migrations, shards
 from mimicit.errors import DatasetError, LockedError, QueryError
+from mimicit.schema import Verdict, image_schema
 from mimicit.snapshot import Snapshot, freeze
+from mimicit.stats import stats
 from mimicit.store import Store
 from tests.builders import image, record
 
@@ -260,3 +263,110 @@ def test_a_missing_picture_is_named(filled):
         filled.sync()
     with pytest.raises(DatasetError, match="LACONV_INS_077_00"):
         freeze(filled)
+
+
+def first_version(folder):
+    """Write a folder as version 1 of the layout had it: no folder `relations`, and fewer columns."""
+    for name in ("images", "text", "verdicts", "ledger", "snapshots"):
+        (folder / name).mkdir(parents=True)
+    (folder / "dataset.json").write_text('{"format": "MIMIC-IT", "version": 1}\n')
+    names = pa.list_(pa.string())
+    text = {
+        "id": pa.array(["T_INS_0", "T_INS_1"]), "task": pa.array(["t", "t"]),
+        "instruction": pa.array(["What?", "Why?"]), "answer": pa.array(["A cat.", "It naps."]),
+        "image_ids": pa.array([["i0"], ["i0"]], names), "rel_ins_ids": pa.array([[], []], names),
+        "language": pa.array(["en", "en"]), "source": pa.array(["a.json#0"] * 2),
+        "request": pa.array([None, None], pa.string()), "reply": pa.array([None, None], pa.int64()),
+    }  # fmt: skip
+    pq.write_table(pa.table(text), folder / "text" / "p-00000.parquet")
+    verdict = {
+        "record": ["T_INS_1"], "filter": ["too_short"], "reason": ["it is short"], "recipe": ["starter"],
+        "recipe_digest": ["ab"], "time": pa.array([10**15], pa.timestamp("us", tz="UTC")),
+    }  # fmt: skip
+    pq.write_table(pa.table(verdict), folder / "verdicts" / "v-00000.parquet")
+    picture = {
+        "id": ["i0"], "image": pa.array([b"picture"]), "length": [7], "sha256": [sha(b"picture")],
+        "mime": ["image/png"], "width": pa.array([4], pa.int32()), "height": pa.array([3], pa.int32()),
+        "source": ["i0.png"],
+    }  # fmt: skip
+    fields = [field for field in image_schema() if field.name != "time"]
+    pq.write_table(
+        pa.table(picture, schema=pa.schema(fields)), folder / "images" / "s-00000.parquet",
+        compression="none", use_dictionary=False, column_encoding={"image": "PLAIN"},
+        write_statistics=["id"],
+    )  # fmt: skip
+    return folder
+
+
+def test_a_folder_of_the_first_version_is_brought_to_todays(tmp_path, photos):
+    store = Store.open(first_version(tmp_path / "old"))
+    store.refresh()
+    assert json.loads((store.path / migrations.MARKER).read_text())["version"] == migrations.VERSION
+    with store.reading() as connection:
+        ask = lambda query: connection.execute(query).fetchall()  # noqa: E731
+        assert ask("SELECT id, translation_of FROM accepted") == [("T_INS_0", None)]
+        assert ask("SELECT id FROM rejected") == [("T_INS_1",)]
+        assert ask("SELECT rejects, score FROM verdicts") == [(True, None)]
+        assert ask("SELECT id, time, length FROM images") == [("i0", None, 7)]
+        assert ask("SELECT count(*) FROM relations") == [(0,)]
+        [(verdicts,)] = ask("SELECT verdicts FROM provenance WHERE id = 'T_INS_1'")
+        assert verdicts == [
+            {
+                "filter": "too_short", "reason": "it is short", "recipe": "starter",
+                "score": None, "rejects": True,
+            }
+        ]  # fmt: skip
+    assert freeze(store)[0].pictures[0].length == 7
+
+
+def test_parts_of_two_ages_lie_in_one_folder(tmp_path, photos):
+    store = Store.open(first_version(tmp_path / "old"))
+    with store.writing("test"):
+        added = store.add(
+            [
+                record(1, id="T_INS_0", instruction="What?", answer="A cat."),
+                record(2, translation_of="T_INS_0"),
+            ]
+        )
+        frame = image(photos, "rocket.jpg").model_copy(update={"time": 1.5})
+        old = frame.model_copy(update={"id": "i0"})
+        pictures = store.add_images([frame, old])
+        store.add_verdicts([verdict("T_INS_0", rejects=False, score=0.5)])
+        store.sync()
+    assert (added.new, added.known) == (1, 1)
+    assert (pictures.new, pictures.conflicts) == (1, ["i0"])
+    with store.reading() as connection:
+        found = connection.execute("SELECT id, translation_of FROM accepted ORDER BY id").fetchall()
+        times = connection.execute("SELECT id, time FROM images ORDER BY id").fetchall()
+    assert found == [("LACONV_INS_002_00", "T_INS_0"), ("T_INS_0", None)]
+    assert times == [("LA_IMG_rocket", 1.5), ("i0", None)]
+
+
+def verdict(record, **changes):
+    values = {"record": record, "filter": "f", "reason": "so", "recipe": "r", "recipe_digest": "ab"}
+    return Verdict.model_validate(values | changes)
+
+
+def test_an_opinion_that_rejects_nothing_leaves_the_record_accepted(filled):
+    with filled.writing("test"):
+        filled.add_verdicts(
+            [
+                verdict("LACONV_INS_000_00", score=0.25, rejects=False),
+                verdict("LACONV_INS_001_00", score=0.75),
+                verdict("LACONV_INS_002_00", recipe="other"),
+            ]
+        )
+        filled.sync()
+    assert count(filled, "accepted") == 7
+    assert count(filled, "rejected") == 2
+    rows = {(row["recipe"], row["filter"]): row for row in stats(filled)["verdicts"]}
+    assert rows["r", "f"] == {
+        "recipe": "r", "filter": "f", "records": 2, "rejected": 1, "mean_score": 0.5,
+    }  # fmt: skip
+    with filled.reading() as connection:
+        [(said,)] = connection.execute(
+            "SELECT verdicts FROM provenance WHERE id = 'LACONV_INS_000_00'"
+        ).fetchall()
+        parts = connection.execute("SELECT DISTINCT recipe, part FROM verdicts").fetchall()
+    assert [(v["reason"], v["score"], v["rejects"]) for v in said] == [("so", 0.25, False)]
+    assert len(parts) == len({part for _, part in parts}) == 2  # a recipe is replaced by itself
