@@ -5,7 +5,7 @@ import tracemalloc
 import pytest
 
 from syphus.annotations import read
-from syphus.annotations.context import Context, Problem, Thing
+from syphus.annotations.context import Context, Picture, Problem, Thing
 from syphus.errors import AnnotationError
 from tests.builders import coco
 
@@ -22,12 +22,12 @@ def test_captions_and_boxes_of_a_picture_come_together(tmp_path):
     [first, second], problems = split([coco(tmp_path / "a.json", ["cat.png", "sub/dog.jpg"])])
     assert first == Context(
         id="cat",
-        pictures=("cat.png",),
+        pictures=(Picture("cat.png"),),
         captions=("A photo of cat.png.", "It is cat.png."),
         objects=(Thing("thing", (0.1, 0.1, 0.6, 0.6)),),
         source="a.json#0",
     )
-    assert (second.id, second.pictures) == ("dog", ("sub/dog.jpg",))
+    assert (second.id, second.pictures) == ("dog", (Picture("sub/dog.jpg"),))
     assert problems == []
 
 
@@ -54,6 +54,12 @@ def test_captions_and_instances_may_lie_in_two_files(tmp_path):
         pytest.param("annotations", {"image_id": 0}, "bbox", id="neither"),
         pytest.param("annotations", {"image_id": 0, "bbox": [1, 2], "category_id": 7}, "read", id="half a box"),
         pytest.param("annotations", "text", "read", id="text"),
+        pytest.param(
+            "annotations", {"image_id": 0, "bbox": [1, 2, 3, -4], "category_id": 7}, "3×-4", id="negative"
+        ),
+        pytest.param(
+            "annotations", {"image_id": 0, "bbox": [1, 2, 3, float("nan")], "category_id": 7}, "finite", id="NaN"
+        ),
         pytest.param("images", {"id": 9, "file_name": "x.png"}, "width", id="no size"),
         pytest.param(
             "images", {"id": 9, "file_name": "x.png", "width": 0, "height": 5}, "0×5", id="size zero"
@@ -80,6 +86,21 @@ def test_boxes_past_the_edge_are_cut_there(tmp_path):
     row = {"image_id": 0, "category_id": 7, "bbox": [-10, 290, 1000, 50]}
     [context], _ = split([coco(tmp_path / "a.json", ["cat.png"], extra={"annotations": [row]})])
     assert context.objects[1].box == (0.0, pytest.approx(290 / 300), 1.0, 1.0)
+
+
+def test_a_box_outside_its_picture_is_named(tmp_path):
+    row = {"image_id": 0, "category_id": 7, "bbox": [500, 0, 10, 10]}
+    problem, context = read([coco(tmp_path / "a.json", ["cat.png"], extra={"annotations": [row]})])
+    assert "outside the picture" in problem.reason
+    assert len(context.objects) == 1
+
+
+def test_a_list_without_pictures_is_a_sentence(tmp_path):
+    path = tmp_path / "a.json"
+    row = {"id": 1, "image_id": 2, "category_id": 3, "bbox": [1, 2, 3, 4], "area": 12, "iscrowd": 0}
+    path.write_text(json.dumps([row]))
+    with pytest.raises(AnnotationError, match="bare list of COCO annotations"):
+        read([path])
 
 
 def test_polygons_and_other_keys_are_passed_over(tmp_path):
@@ -142,8 +163,8 @@ def test_a_reading_may_be_dropped_in_any_thread_and_leaves_nothing(tmp_path, mon
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     readings = [read([coco(tmp_path / "a.json", ["cat.png"])])]
-    assert list(tmp_path.glob("syphus-coco-*"))
+    assert list(tmp_path.glob("syphus-annotations-*"))
     thread = threading.Thread(target=readings.clear)
     thread.start()
     thread.join()
-    assert not list(tmp_path.glob("syphus-coco-*"))
+    assert not list(tmp_path.glob("syphus-annotations-*"))
