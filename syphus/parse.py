@@ -1,95 +1,82 @@
 """Reply -> pairs. Pure.
 
-Models write the same pairs in many ways: with numbers, Markdown, JSON, "Q:" and "A:", answers over several lines, full-width
-colons. All of these are read. What cannot be read becomes a `ReplyError` that keeps the reply, never silence.
+A form reads whatever pairs a reply holds (see `syphus.forms`); here they are counted, and what is too much, too little or cut
+off is left out. What cannot be read becomes a `ReplyError` that keeps the reply, never silence.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from typing import Any
+from itertools import groupby
 
 from syphus.errors import ReplyError
+from syphus.forms import FORMS, Form, Pair
 from syphus.request import Shape
-from syphus.task import Pair
 
-_LABEL = re.compile(
-    r"""^[\s>*_\#`•-]*               # Markdown around the label
-        (?:\d+\s*[.):]\s*)?          # a number before it
-        [*_]*\s*
-        (?P<label>questions?|answers?|[qa])
-        \s*\d*\s*                    # a number after it
-        [*_]*\s*[:：][*_]*\s*
-        (?P<text>.*)$""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_FENCE = re.compile(r"^\s*```\w*\s*$")
+_NAMES = {
+    "pairs": ("pair", "pairs"),
+    "conversations": ("round", "rounds"),
+    "choices": ("question with its options", "questions with their options"),
+    "texts": ("text", "texts"),
+}
+_MORE = ("x", "\nx")
+"""What may have followed a cut-off reply: more of the word, or another line."""
 
 
-def parse_pairs(text: str, *, shape: Shape, finish_reason: str = "stop") -> tuple[Pair, ...]:
+def parse_pairs(
+    text: str, *, shape: Shape, form: str = "pairs", finish_reason: str = "stop"
+) -> tuple[Pair, ...]:
     """Read the pairs of a reply.
 
-    Surplus pairs are left out. Where the reply was cut off (`finish_reason` is "length"), its last pair is not whole and is
-    left out too.
+    Surplus pairs are left out. Where the reply was cut off (`finish_reason` is "length"), its last pair is left out too, unless
+    nothing that could have followed would change it.
 
     Raises:
         ReplyError: fewer pairs than the task asks for.
     """
-    pairs = _from_json(text) or _from_lines(text)
-    if finish_reason == "length":
-        pairs = pairs[:-1]
-    whole = [pair for pair in pairs if pair.question and pair.answer]
-    if len(whole) < shape.min_pairs:
-        cut = ", and it was cut off" if finish_reason == "length" else ""
-        raise ReplyError(f"{len(whole)} readable pairs, fewer than {shape.min_pairs}{cut}", text)
-    return tuple(whole[: shape.max_pairs])
+    read = FORMS[form].read(text)
+    cut = finish_reason == "length"
+    if cut and read and not _last_is_whole(text, read, FORMS[form]):
+        read = read[:-1]
+    fitting = _of_rounds(read, shape) if shape.rounds else _of_options(read, shape)
+    if len(fitting) < shape.min_pairs:
+        raise ReplyError(
+            _reason(len(fitting), len(read) - len(fitting), shape, form, cut=cut), text
+        )
+    return tuple(fitting[: shape.max_pairs])
 
 
-def _from_lines(text: str) -> list[Pair]:
-    """Read labelled lines; a line without a label goes on with the one before it."""
-    parts: list[tuple[str, list[str]]] = []
-    for line in text.splitlines():
-        if _FENCE.match(line):
-            continue
-        labelled = _LABEL.match(line)
-        if labelled:
-            parts.append((labelled["label"][0].lower(), [labelled["text"]]))
-        elif parts:
-            parts[-1][1].append(line)
-
-    pairs: list[Pair] = []
-    question = ""
-    for kind, lines in parts:
-        said = "\n".join(lines).strip(" \t\n*_")
-        if kind == "q":
-            question = said
-        elif question:
-            pairs.append(Pair(question=question, answer=said))
-            question = ""
-    return pairs
+def _last_is_whole(text: str, read: list[Pair], form: Form) -> bool:
+    """Return whether the last pair stays the same, however the text goes on: its JSON is closed, or the next pair has begun."""
+    last = len(read) - 1
+    return all(form.read(text + more)[last : last + 1] == read[last:] for more in _MORE)
 
 
-def _from_json(text: str) -> list[Pair]:
-    """Read a JSON list of objects with a question and an answer, also inside other text or an object."""
-    start = min((at for at in (text.find("["), text.find("{")) if at >= 0), default=-1)
-    if start < 0:
-        return []
-    try:
-        value, _ = json.JSONDecoder().raw_decode(text, start)
-    except json.JSONDecodeError:
-        return []
-    return _pairs_in(value)
+def _of_options(read: list[Pair], shape: Shape) -> list[Pair]:
+    return [pair for pair in read if shape.options in (0, len(pair.options))]
 
 
-def _pairs_in(value: Any) -> list[Pair]:
-    if isinstance(value, list):
-        return [pair for item in value for pair in _pairs_in(item)]
-    if not isinstance(value, dict):
-        return []
-    lower = {str(key).lower(): item for key, item in value.items()}
-    question = lower.get("question", lower.get("q"))
-    answer = lower.get("answer", lower.get("a"))
-    if isinstance(question, str) and isinstance(answer, str):
-        return [Pair(question=question.strip(), answer=answer.strip())]
-    return [pair for item in value.values() for pair in _pairs_in(item)]
+def _of_rounds(read: list[Pair], shape: Shape) -> list[Pair]:
+    """Keep whole conversations, as many as there may be, and number them anew."""
+    groups = [list(group) for _, group in groupby(read, key=lambda pair: pair.conversation)]
+    whole = [group[: shape.rounds] for group in groups if len(group) >= shape.rounds]
+    return [
+        pair.model_copy(update={"conversation": number})
+        for number, group in enumerate(whole[: shape.max_pairs // shape.rounds])
+        for pair in group
+    ]
+
+
+def _reason(fitting: int, unfit: int, shape: Shape, form: str, *, cut: bool) -> str:
+    """Say what is wrong so that the model can write it better."""
+    one, many = _NAMES.get(form, ("pair", "pairs"))
+    verb = "is" if shape.min_pairs == 1 else "are"
+    said = f"{fitting} {one if fitting == 1 else many} could be read, at least {shape.min_pairs} {verb} needed"
+    if unfit and shape.rounds:
+        said += f"; conversations with fewer than {shape.rounds} rounds do not count"
+    elif unfit:
+        said += f"; questions with another number of options than {shape.options} do not count"
+    if form == "choices" and not unfit:
+        said += "; each answer must name one of its options, and options must differ"
+    if cut:
+        said += "; the reply was cut off at its length limit"
+    return said
