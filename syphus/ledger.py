@@ -18,10 +18,10 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from mimicit.errors import DatasetError
-from mimicit.ledger_tables import LEDGER_TABLES
+from mimicit.ledger_tables import LEDGER_TABLES, reading_mode
 from syphus.request import Completion, Prompt, Request
 
 _INDEXES = (
@@ -33,6 +33,7 @@ _INDEXES = (
     "CREATE INDEX IF NOT EXISTS failures_by_sent ON failures (sent)",
     "CREATE INDEX IF NOT EXISTS readings_by_reply ON readings (reply)",
 )
+_LARGEST = 2**63 - 1
 _VERSIONED = ("mimicit", "litellm", "xllamacpp", "duckdb")
 
 
@@ -52,29 +53,58 @@ class Reply:
         return self.pairs is not None or self.problem is not None
 
 
+class Reading(NamedTuple):
+    """What was read from a reply: so many pairs, or why none could be."""
+
+    reply: int
+    pairs: int | None
+    problem: str | None = None
+    context: str | None = None
+    """For which context; None is the one that its request was sent for."""
+
+
 class Ledger:
-    def __init__(self, path: Path) -> None:
-        """Open the ledger for writing, and make it if there is none.
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """Open the ledger for writing, and make it if there is none; or for reading.
 
         Raises:
             DatasetError: the file is damaged.
         """
         self.path = path
-        self._connection = sqlite3.connect(path, isolation_level=None)
+        uri = f"{path.absolute().as_uri()}?{reading_mode(path) if read_only else 'mode=rwc'}"
+        self._connection = sqlite3.connect(uri, uri=True, isolation_level=None)
         try:
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            for table, columns in LEDGER_TABLES.items():
-                listed = ", ".join(_column(name, kind) for name, kind in columns.items())
-                self._connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({listed})")
-            for index in _INDEXES:
-                self._connection.execute(index)
+            if not read_only:
+                self._prepare()
+            there = self._connection.execute("PRAGMA table_info(readings)").fetchall()
+            # A ledger that was begun before this column, and is only read, does not have it.
+            self._context = "g.context" if any(row[1] == "context" for row in there) else "NULL"
+        except sqlite3.OperationalError:  # a full disk, a medium that cannot be written
+            self._connection.close()
+            raise
         except sqlite3.DatabaseError as error:
             self._connection.close()
             raise DatasetError(
                 f"the ledger {str(path)!r} is damaged ({error}); restore it, or move it away to start "
                 "a new one: records stay, but replies are asked for again"
             ) from None
+
+    def _prepare(self) -> None:
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        for table, columns in LEDGER_TABLES.items():
+            listed = ", ".join(_column(name, kind) for name, kind in columns.items())
+            self._connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({listed})")
+            self._add_columns(table, columns)
+        for index in _INDEXES:
+            self._connection.execute(index)
+
+    def _add_columns(self, table: str, columns: dict[str, str]) -> None:
+        """Give a ledger that was begun before them the columns that came since."""
+        there = {row[1] for row in self._connection.execute(f"PRAGMA table_info({table})")}
+        for name, kind in columns.items():
+            if name not in there:
+                self._connection.execute(f"ALTER TABLE {table} ADD COLUMN {_column(name, kind)}")
 
     def __enter__(self) -> Self:
         return self
@@ -119,7 +149,17 @@ class Ledger:
 
     def send(self, request: Request, run: str) -> int:
         """Note that a request is about to be sent; return the attempt's number."""
-        parameters = {"sampling": asdict(request.sampling), "shape": asdict(request.shape)}
+        parameters: dict[str, object] = {
+            "sampling": asdict(request.sampling),
+            "shape": request.shape.as_dict(),
+            "form": request.form,
+        }
+        if request.schema:
+            parameters["schema"] = json.loads(request.schema)
+        if request.pictures:
+            parameters["pictures"] = [picture.sha256 for picture in request.pictures]
+        if request.repair:
+            parameters["repair"] = [asdict(message) for message in request.repair]
         self._connection.execute("BEGIN")
         self._insert(
             "requests",
@@ -129,7 +169,7 @@ class Ledger:
             model=request.model,
             context=request.context_id,
             query=request.query,
-            parameters=json.dumps(parameters),
+            parameters=json.dumps(parameters, ensure_ascii=False),
             sample=request.sample,
             time=time.time(),
         )
@@ -155,7 +195,8 @@ class Ledger:
             seconds=round(seconds, 4),
             time=time.time(),
         )
-        return Reply(row, request.key, completion.text, completion.finish_reason, None, None)
+        text = storable(completion.text)
+        return Reply(row, request.key, text, completion.finish_reason, None, None)
 
     def fail(self, sent: int, request: Request, run: str, error: Exception) -> None:
         kind = type(error).__name__.removesuffix("Error").lower()
@@ -169,24 +210,30 @@ class Ledger:
             time=time.time(),
         )
 
-    def read(self, readings: Iterable[tuple[int, int | None, str | None]]) -> None:
-        """Note what was read from replies: (reply, pairs, problem)."""
+    def read(self, readings: Iterable[Reading]) -> None:
+        """Note what was read from replies."""
         now = time.time()
         self._connection.execute("BEGIN")
-        for reply, pairs, problem in readings:
-            self._insert("readings", reply=reply, pairs=pairs, problem=problem, time=now)
+        for reading in readings:
+            self._insert("readings", time=now, **reading._asdict())
         self._connection.execute("COMMIT")
 
     # Reading
 
-    def find(self, keys: Sequence[str]) -> dict[str, Reply]:
-        """Return the newest reply to each request that has one."""
+    def find(self, keys: Sequence[str], context: str | None = None) -> dict[str, Reply]:
+        """Return the newest reply to each request that has one, and what was read from it.
+
+        Two contexts that say the same ask the same, and share a reply; with `context`, pairs count as read only if
+        they were read for that one.
+        """
         marks = ", ".join("?" * len(keys))
         rows = self._connection.execute(
             "SELECT r.id, r.request, r.text, r.finish_reason, g.pairs, g.problem FROM replies AS r "
-            f"LEFT JOIN readings AS g ON g.reply = r.id WHERE r.request IN ({marks}) "
-            "ORDER BY r.id, g.rowid",
-            list(keys),
+            "JOIN requests AS q ON q.key = r.request "
+            "LEFT JOIN readings AS g ON g.reply = r.id AND "
+            f"(? IS NULL OR g.problem IS NOT NULL OR coalesce({self._context}, q.context) = ?) "
+            f"WHERE r.request IN ({marks}) ORDER BY r.id, g.rowid",
+            [context, context, *keys],
         )
         return {row[1]: Reply(*row) for row in rows}
 
@@ -203,9 +250,23 @@ class Ledger:
     def _insert(self, table: str, **values: object) -> int:
         names, marks = ", ".join(values), ", ".join("?" * len(values))
         cursor = self._connection.execute(
-            f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})", list(values.values())
+            f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})",
+            [_storable(value) for value in values.values()],
         )
         return cursor.lastrowid or 0
+
+
+def storable(text: str) -> str:
+    """Replace what is no character: halves of surrogate pairs, which a JSON reply may hold and no file can."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _storable(value: object) -> object:
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, int):
+        return max(-_LARGEST, min(value, _LARGEST))
+    return value
 
 
 def _column(name: str, kind: str) -> str:

@@ -1,4 +1,4 @@
-"""Prices and context windows, from the file that LiteLLM ships; LiteLLM itself takes seconds to import and is not needed."""
+"""What a model costs, holds and can do, from the file that LiteLLM ships; LiteLLM itself takes seconds to import and is not needed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import Any
 
 _FILE = "model_prices_and_context_window_backup.json"
 
+LOCAL_WINDOW = 8_192
+"""Tokens of prompt and reply that the embedded model holds."""
+
 
 @dataclass(frozen=True)
 class Price:
@@ -19,15 +22,41 @@ class Price:
     """USD per token."""
 
 
+@dataclass(frozen=True)
+class Facts:
+    price: Price | None = None
+    """None where the list has none."""
+    window: int | None = None
+    """Tokens of a prompt, at most; None where the list has none."""
+    has_schema: bool = False
+    """Whether the provider sees to it that a reply fits a JSON schema."""
+    has_vision: bool = False
+
+
+def is_local(model: str) -> bool:
+    return model == "local" or model.startswith("local/")
+
+
+def facts_of(model: str) -> Facts:
+    """Return what is known about a model."""
+    if is_local(model):
+        return Facts(Price(0.0, 0.0), LOCAL_WINDOW)
+    entry = _entries().get(model) or _entries().get(model.partition("/")[2]) or {}
+    price = None
+    if "input_cost_per_token" in entry:
+        price = Price(entry["input_cost_per_token"], entry.get("output_cost_per_token", 0.0))
+    window = entry.get("max_input_tokens")
+    return Facts(
+        price,
+        int(window) if isinstance(window, int | float) and window > 0 else None,
+        bool(entry.get("supports_response_schema")),
+        bool(entry.get("supports_vision")),
+    )
+
+
 def price_of(model: str) -> Price | None:
     """Return a model's price; None where the list has none."""
-    if model == "local" or model.startswith("local/"):
-        return Price(0.0, 0.0)
-    prices = _prices()
-    entry = prices.get(model) or prices.get(model.partition("/")[2]) or {}
-    if "input_cost_per_token" not in entry:
-        return None
-    return Price(entry["input_cost_per_token"], entry.get("output_cost_per_token", 0.0))
+    return facts_of(model).price
 
 
 def estimate_tokens(text: str) -> int:
@@ -36,7 +65,7 @@ def estimate_tokens(text: str) -> int:
 
 
 @cache
-def _prices() -> dict[str, Any]:
+def _entries() -> dict[str, Any]:
     import orjson
 
     spec = importlib.util.find_spec("litellm")

@@ -6,13 +6,17 @@ The prompt (system message and examples) comes first and is the same for all req
 llama.cpp can reuse what they computed for it.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 KEY_VERSION = 1
+SHOWN_OF_REPLY = 2_000
+"""Characters of an unreadable reply that the model is shown again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +36,35 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a reply must look like: so many question–answer pairs."""
+    """How much a reply must hold."""
 
     min_pairs: int = 1
     max_pairs: int = 8
+    rounds: int = 0
+    """Pairs of one conversation, where pairs come in conversations."""
+    options: int = 0
+    """Choices of one question, where there are choices."""
+    sentences: int = 0
+    """Of one answer, at most, where a grammar holds the model to it; 0 is one."""
+
+    def as_dict(self) -> dict[str, int]:
+        return {name: n for name, n in asdict(self).items() if n or name.endswith("_pairs")}
+
+
+@dataclass(frozen=True, slots=True)
+class SeenPicture:
+    """A picture as it is sent: perhaps smaller than it was."""
+
+    sha256: str
+    """Of `data`."""
+    mime: str
+    data: bytes
+
+    def data_url(self) -> str:
+        """Return it as `data:image/jpeg;base64,…`."""
+        import pybase64
+
+        return f"data:{self.mime};base64,{pybase64.b64encode(self.data).decode()}"
 
 
 @dataclass(frozen=True)
@@ -59,13 +88,31 @@ class Request:
     prompt: Prompt
     query: str
     sampling: Sampling
-    shape: Shape
+    shape: Shape = Shape()
     sample: int = 0
     """Which of several answers to the same question."""
+    form: str = "pairs"
+    """Which of `syphus.forms` the reply has, or the name of a schema of its own."""
+    schema: str | None = None
+    """JSON schema of the reply, where JSON is wanted."""
+    pictures: tuple[SeenPicture, ...] = ()
+    """Pictures that the model is shown, before the query."""
+    repair: tuple[Message, ...] = ()
+    """An unreadable reply and what was wrong with it."""
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        return (*self.prompt.messages, Message("user", self.query))
+        return (*self.prompt.messages, Message("user", self.query), *self.repair)
+
+    def again(self, reply: str, problem: str) -> Request:
+        """Return the next sample: the same question, with the bad reply and what was wrong with it."""
+        shown = reply if len(reply) <= SHOWN_OF_REPLY else reply[:SHOWN_OF_REPLY] + " …"
+        wanted = "as JSON of the given form" if self.schema else "in the given form"
+        said = f"This reply cannot be used: {problem}. Write it again, {wanted}."
+        repair = (Message("assistant", shown or "(nothing)"), Message("user", said))
+        seed = None if self.sampling.seed is None else self.sampling.seed + 1
+        sampling = replace(self.sampling, seed=seed)
+        return replace(self, sampling=sampling, sample=self.sample + 1, repair=repair)
 
     @cached_property
     def key(self) -> str:
@@ -76,10 +123,24 @@ class Request:
                 "prompt": self.prompt.digest,
                 "query": self.query,
                 "sampling": asdict(self.sampling),
-                "shape": asdict(self.shape),
+                "shape": self.shape.as_dict(),
                 "sample": self.sample,
+                **self._rarer(),
             }
         )
+
+    def _rarer(self) -> dict[str, object]:
+        """Return what most requests do not have; it enters the key only where it is there."""
+        found: dict[str, object] = {}
+        if self.form != "pairs":
+            found["form"] = self.form
+        if self.schema:
+            found["schema"] = self.schema
+        if self.pictures:
+            found["pictures"] = [picture.sha256 for picture in self.pictures]
+        if self.repair:
+            found["repair"] = [asdict(message) for message in self.repair]
+        return found
 
 
 @dataclass(frozen=True, slots=True)

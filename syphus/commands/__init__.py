@@ -1,0 +1,1 @@
+"""The commands that ask models, one file each."""
