@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
 
-Behaviour = Callable[[dict, int], web.Response | None]
+Act = Callable[[web.Request], Awaitable[web.StreamResponse]]
+"""What a server does that answers with no whole response: see `drip` and `hang_up`."""
+Behaviour = Callable[[dict, int], web.Response | Act | None]
 """(request body, how often this body came before) -> an odd response, or None for a good one."""
 
 
@@ -33,12 +37,16 @@ class Provider:
         self.bodies.append(body)
         self.headers.append(dict(request.headers))
         await asyncio.sleep(self.delay)
-        return self.behave(body, before) or good(body)
+        odd = self.behave(body, before)
+        if odd is not None and not isinstance(odd, web.Response):
+            return await odd(request)
+        return odd or good(body)
 
 
 def good(body: dict, text: str | None = None, finish_reason: str = "stop") -> web.Response:
     if text is None:
-        told = body["messages"][-1]["content"].splitlines()[1].removeprefix("- ")
+        query = next(m["content"] for m in body["messages"][::-1] if "Notes:" in m["content"])
+        told = query.splitlines()[1].removeprefix("- ")
         text = "\n\n".join(
             f"Question: What is seen in place {n}?\nAnswer: {told} Look at place {n}."
             for n in range(3)
@@ -69,6 +77,39 @@ def good(body: dict, text: str | None = None, finish_reason: str = "stop") -> we
 def refuse(status: int, message: str, **headers: str) -> web.Response:
     body = {"error": {"message": message, "type": "error", "code": None}}
     return web.json_response(body, status=status, headers=headers)
+
+
+def drip(seconds: float) -> Act:
+    """Send a byte every so many seconds, for ever."""
+
+    async def act(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        while True:
+            await response.write(b" ")
+            await asyncio.sleep(seconds)
+
+    return act
+
+
+def hang_up(start: bytes) -> Act:
+    """Send the start of a body, and reset the connection."""
+
+    async def act(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        response.content_length = len(start) + 1_000
+        await response.prepare(request)
+        await response.write(start)
+        await asyncio.sleep(0.1)
+        if transport := request.transport:
+            linger = struct.pack("ii", 1, 0)
+            transport.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, linger
+            )
+            transport.abort()
+        return response
+
+    return act
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from syphus.errors import RefusedError, StopError
-from syphus.providers.local import LocalModel, flatten, grammar
+from syphus.forms.pairs import grammar
+from syphus.providers.local import LocalModel, flatten
 from syphus.request import Message, Prompt, Request, Sampling, Shape
 
 SENTENCES = [

@@ -24,3 +24,15 @@ class Provider(Protocol):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None: ...
+
+
+def valid(text: str) -> str:
+    r"""Return a text that can be written as UTF-8: half a surrogate pair becomes U+FFFD.
+
+    JSON can hold one (`"\ud800"`), files and databases cannot.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text

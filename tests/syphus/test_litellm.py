@@ -1,5 +1,8 @@
 """Any LiteLLM model name takes the same path: against a real server on this machine."""
 
+import base64
+import json
+
 import pytest
 
 from mimicit.store import Store
@@ -25,13 +28,13 @@ def quick_retries(monkeypatch):
 def ask(tmp_path, photos, monkeypatch, store):
     """Run `generate` against a server that behaves so, and return the report."""
 
-    def run(provider: Provider, model: str = "openai/gpt-4o-mini"):
+    def run(provider: Provider, model: str = "openai/gpt-4o-mini", **options):
         with serve(provider):
             monkeypatch.setenv("OPENAI_API_KEY", KEY)
             monkeypatch.setenv("OPENAI_BASE_URL", provider.url)
             monkeypatch.setenv("OPENAI_API_BASE", provider.url)
             contexts = read([coco(tmp_path / "a.json", NAMES)])
-            job = Job(load_task("la_conversation"), contexts, photos, model)
+            job = Job(load_task("la_conversation"), contexts, photos, model, **options)
             return generate(job, store, connect(model), concurrency=2)
 
     return run
@@ -127,6 +130,23 @@ def test_garbage_is_asked_again_with_another_seed(ask, store):
     assert rows(store, "SELECT count(*) FROM readings WHERE problem IS NOT NULL") == [(3,)]
 
 
+def test_a_model_is_told_what_was_wrong_with_its_reply(ask):
+    shown = []
+
+    def behave(body, before):
+        if "cannot be used" in body["messages"][-1]["content"]:
+            shown.append([message["content"] for message in body["messages"][-2:]])
+            return None
+        return good(body, "Nothing to see.")
+
+    report = ask(Provider(behave))
+    assert (report.pairs, report.unreadable, report.problem_count) == (9, 3, 0)
+    assert len(shown) == 3
+    for reply, said in shown:
+        assert reply == "Nothing to see."
+        assert "at least 3" in said
+
+
 def test_a_reply_that_is_never_readable_is_listed_and_not_paid_again(ask, store):
     report = ask(Provider(lambda body, before: good(body, "…")))
     assert (report.pairs, report.problem_count, report.asked) == (0, 3, 9)
@@ -139,6 +159,49 @@ def test_a_cut_reply_keeps_its_whole_pairs(ask, store):
     text = "\n\n".join(f"Question: What is {n}?\nAnswer: It is {n} and" for n in range(4))
     ask(Provider(lambda body, before: good(body, text, "length")))
     assert rows(store, "SELECT count(*) FROM instructions") == [(9,)]
+
+
+def test_a_model_that_keeps_to_schemas_is_asked_for_json(ask):
+    provider = Provider()
+    ask(provider)
+    [form] = {json.dumps(body["response_format"], sort_keys=True) for body in provider.bodies}
+    schema = json.loads(form)["json_schema"]
+    assert (schema["name"], schema["strict"]) == ("pairs", True)
+    assert schema["schema"]["properties"]["pairs"]["minItems"] == 3
+    example = provider.bodies[0]["messages"][2]["content"]
+    assert len(json.loads(example)["pairs"]) == 4
+
+
+def test_another_model_is_asked_for_lines(ask):
+    provider = Provider()
+    assert ask(provider, model="openai/my-own-model").pairs == 9
+    assert all("response_format" not in body for body in provider.bodies)
+    assert provider.bodies[0]["messages"][2]["content"].startswith("Question: ")
+
+
+def test_a_provider_that_ignores_the_schema_is_understood(ask):
+    text = "Here you are!\n\n" + "\n".join(
+        f"**Q{n}:** What is {n}?\n**A{n}:** It is {n}." for n in range(3)
+    )
+    report = ask(Provider(lambda body, before: good(body, text)))
+    assert (report.pairs, report.unreadable, report.problem_count) == (9, 0, 0)
+
+
+def test_pictures_are_shown_to_a_model_that_can_see(ask, photos):
+    provider = Provider()
+    assert ask(provider, see=True).pairs == 9
+    images = []
+    for body in provider.bodies:
+        picture, text = body["messages"][-1]["content"]
+        assert (picture["type"], text["type"]) == ("image_url", "text")
+        assert text["text"].startswith("Notes:")
+        head, data = picture["image_url"]["url"].split(",")
+        assert head in ("data:image/png;base64", "data:image/jpeg;base64")
+        images.append(base64.b64decode(data))
+    assert set(images) == {(photos / name).read_bytes() for name in NAMES}
+    seen = Provider()
+    assert ask(seen, see=True).reused == 3
+    assert ask(seen, see=False).asked == 3
 
 
 def test_no_key_is_a_sentence(monkeypatch):
