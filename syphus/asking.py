@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from mimicit.errors import DatasetError, LockedError
@@ -210,11 +211,24 @@ def running(
     Raises:
         LockedError: another process is writing to the dataset.
     """
-    with (
-        store.writing(f"syphus {what}"),
-        Ledger(store.path / "ledger" / "ledger.sqlite") as ledger,
-    ):
-        tally.lost_earlier = ledger.counts()["in_flight"]
+    with store.writing(f"syphus {what}"):
+        path = store.path / "ledger" / "ledger.sqlite"
+        try:
+            with recorded(path, tally, prompt, model=model, arguments=arguments) as found:
+                yield found
+        finally:
+            # Whoever reads the dataset brings the catalog up to date, or is told why not.
+            with suppress(LockedError, DatasetError):
+                store.sync()
+
+
+@contextmanager
+def recorded(
+    path: Path, tally: Tally, prompt: Prompt, *, model: str, arguments: Iterable[str]
+) -> Iterator[tuple[Ledger, str]]:
+    """Open a ledger for one run, and note how it ended; yields the ledger and the run's id."""
+    with Ledger(path) as ledger:
+        tally.lost_earlier = max(tally.lost_earlier, ledger.counts()["in_flight"])
         ledger.add_prompt(prompt)
         run = ledger.start_run(task=prompt.task, model=model, arguments=list(arguments))
         outcome = "killed"
@@ -229,6 +243,3 @@ def running(
             raise
         finally:
             ledger.end_run(run, outcome)
-            # Whoever reads the dataset brings the catalog up to date, or is told why not.
-            with suppress(LockedError, DatasetError):
-                store.sync()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from mimicit.schema import ImageRecord
 from syphus.annotate.reading import Annotation, UnclearBoxesError, read_annotation
 from syphus.annotate.rows import Found, Rows, names, pictures
 from syphus.annotations.context import Context, Problem
-from syphus.asking import KEPT_PROBLEMS, Asker, Tally, work
+from syphus.asking import KEPT_PROBLEMS, Asker, Tally, recorded, work
 from syphus.errors import ProviderError, ReplyError, StopError
 from syphus.ledger import Ledger, Reading, Reply
 from syphus.ocr import Text, TextReader
@@ -236,7 +235,12 @@ def annotate(
         PictureError: one of the paths does not exist.
     """
     report, prompt = Report(), render_prompt(job.task)
-    with Rows.writing(job.out) as rows, _running(job, report, prompt) as (ledger, run_id):
+    path = Rows.ledger_folder(job.out) / "ledger.sqlite"
+    with (
+        Rows.writing(job.out) as rows,
+        recorded(path, report, prompt, model=job.model, arguments=job.arguments) as found,
+    ):
+        ledger, run_id = found
         folder = rows.folder(job.paths)
         asker = Asker(provider, ledger, report, run=run_id) if provider else None
         run = _Run(job, rows, folder, ledger, asker, prompt, report)
@@ -267,24 +271,3 @@ def _to_do(run: _Run) -> Iterator[Found]:
             report.known += 1
         else:
             yield item
-
-
-@contextmanager
-def _running(job: Job, report: Report, prompt: Prompt) -> Iterator[tuple[Ledger, str]]:
-    """Open the ledger beside the file, and note how the run ended."""
-    with Ledger(Rows.ledger_folder(job.out) / "ledger.sqlite") as ledger:
-        report.lost_earlier = ledger.counts()["in_flight"]
-        ledger.add_prompt(prompt)
-        run = ledger.start_run(task=prompt.task, model=job.model, arguments=list(job.arguments))
-        outcome = "killed"
-        try:
-            yield ledger, run
-            outcome = "failed in part" if report.problem_count else "done"
-        except (KeyboardInterrupt, asyncio.CancelledError):
-            outcome = "interrupted"
-            raise KeyboardInterrupt from None
-        except StopError as error:
-            outcome = str(error)
-            raise
-        finally:
-            ledger.end_run(run, outcome)

@@ -9,19 +9,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import heapq
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from syphus.annotations.context import Context, Problem
-from syphus.asking import Asker, Tally, work
+from syphus.asking import Asker, Tally, recorded, work
 from syphus.coldstart.examples import notes_of
 from syphus.coldstart.state import Candidate, State
 from syphus.errors import ProviderError, StopError
 from syphus.fit import Cuts
 from syphus.forms import Pair
 from syphus.generate import Job
-from syphus.ledger import Ledger, Reading, Reply
+from syphus.ledger import Reading, Reply
 from syphus.parse import parse_pairs
 from syphus.providers.base import Provider
 from syphus.render import render_query
@@ -79,7 +78,9 @@ def collect(
     missing = [(context, request) for context, request in requests if request.key not in known]
     collected.finished = len(requests) - len(missing)
     if missing:
-        with asking(job.model, prompt, state, collected, job.arguments) as (ledger, run):
+        with recorded(
+            state.ledger, collected, prompt, model=job.model, arguments=job.arguments
+        ) as (ledger, run):
             provider = connect()
             asker = Asker(provider, ledger, collected, run=run)
             one = _Asked(job.task, state, asker, collected, progress)
@@ -117,29 +118,6 @@ def question(job: Job, prompt: Prompt, context: Context) -> Request:
     What a task draws for a query is drawn as it will be when the context is an example: by the seed 0.
     """
     return replace(job.request(prompt, context), query=render_query(job.task, context))
-
-
-@contextmanager
-def asking(
-    model: str, prompt: Prompt, state: State, tally: Tally, arguments: Iterable[str]
-) -> Iterator[tuple[Ledger, str]]:
-    """Open the work folder's ledger for a run, and note how the run ended."""
-    with Ledger(state.ledger) as ledger:
-        tally.lost_earlier = max(tally.lost_earlier, ledger.counts()["in_flight"])
-        ledger.add_prompt(prompt)
-        run = ledger.start_run(task=prompt.task, model=model, arguments=list(arguments))
-        outcome = "killed"
-        try:
-            yield ledger, run
-            outcome = "failed in part" if tally.problem_count else "done"
-        except (KeyboardInterrupt, asyncio.CancelledError):
-            outcome = "interrupted"
-            raise KeyboardInterrupt from None
-        except StopError as error:
-            outcome = str(error)
-            raise
-        finally:
-            ledger.end_run(run, outcome)
 
 
 class _Asked:

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from syphus.annotations.context import Context, Problem
-from syphus.asking import Asker, Tally, work
-from syphus.coldstart.collect import asking
+from syphus.asking import Asker, Tally, recorded, work
 from syphus.coldstart.state import Candidate, State
 from syphus.errors import ProviderError, ReplyError, StopError
 from syphus.judge.ratings import read_ratings
@@ -65,7 +64,7 @@ def rate(
     rubric = load_task(RUBRIC)
     prompt = render_prompt(rubric)
     marks: dict[str, list[float]] = defaultdict(list)
-    with asking(model, prompt, state, tally, arguments) as (ledger, run):
+    with recorded(state.ledger, tally, prompt, model=model, arguments=arguments) as (ledger, run):
         missing = []
         for question in _questions(task, rubric, prompt, candidates, model):
             stored = _stored(ledger, question)

@@ -151,23 +151,7 @@ def _dry_run(job: Job, dataset: Path, *, as_json: bool) -> None:
     from syphus.plan import plan
 
     planned = plan(job, dataset / "ledger" / "ledger.sqlite")
-    if as_json:
-        shared.print_json(planned)
-        return
-    print_messages(planned.messages)
-    typer.echo(_summary(planned, job.model))
-
-
-def print_messages(messages: object) -> None:
-    """Print messages as they would be sent."""
-    from syphus.request import Message
-
-    assert isinstance(messages, tuple)
-    for message in messages:
-        assert isinstance(message, Message)
-        typer.echo(f"── {message.role} " + "─" * (76 - len(message.role)))
-        typer.echo(message.content)
-    typer.echo("─" * 80)
+    shared.print_plan(planned, _summary(planned, job.model), as_json=as_json)
 
 
 def _summary(planned: Plan, model: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
@@ -16,6 +16,7 @@ from mimicit.errors import MissingExtraError
 if TYPE_CHECKING:
     from syphus.annotations import Reading
     from syphus.asking import Tally
+    from syphus.request import Message
 
 Annotations = Annotated[
     list[str],
@@ -124,6 +125,28 @@ def used(tally: Tally) -> str:
         f"{tally.prompt_tokens:,} prompt tokens ({tally.cached_tokens:,} cached), "
         f"{tally.completion_tokens:,} completion tokens{cost}"
     )
+
+
+class Planned(Protocol):
+    @property
+    def messages(self) -> tuple[Message, ...]: ...
+
+
+def print_plan(planned: Planned, summary: str, *, as_json: bool) -> None:
+    """Print what a run would send and cost: its first request, and a summary."""
+    if as_json:
+        print_json(planned)
+        return
+    print_messages(planned.messages)
+    typer.echo(summary)
+
+
+def print_messages(messages: Sequence[Message]) -> None:
+    """Print messages as they would be sent."""
+    for message in messages:
+        typer.echo(f"── {message.role} " + "─" * (76 - len(message.role)))
+        typer.echo(message.content)
+    typer.echo("─" * 80)
 
 
 def print_json(value: Any) -> None:

@@ -60,7 +60,6 @@ def show(
     from dataclasses import asdict
 
     from syphus.annotations.context import Context
-    from syphus.commands.generate import print_messages
     from syphus.errors import AnnotationError
     from syphus.render import render_prompt, render_query
     from syphus.request import Message
@@ -79,7 +78,7 @@ def show(
     if json:
         shared.print_json([asdict(message) for message in messages])
     else:
-        print_messages(messages)
+        shared.print_messages(messages)
 
 
 @tasks.command()

@@ -101,15 +101,10 @@ def _table(report: Report) -> str:
 
 
 def _dry_run(job: Job, store: Store, *, as_json: bool) -> None:
-    from syphus.commands.generate import print_messages
     from syphus.translate.plan import plan
 
     planned = plan(job, store)
-    if as_json:
-        shared.print_json(planned)
-        return
-    print_messages(planned.messages)
-    typer.echo(_summary(planned, job.model))
+    shared.print_plan(planned, _summary(planned, job.model), as_json=as_json)
 
 
 def _summary(planned: Plan, model: str) -> str:
