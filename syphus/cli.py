@@ -6,7 +6,6 @@ wrong · 2 wrong usage · 3 finished, but some records failed (they are listed) 
 
 from __future__ import annotations
 
-import sqlite3
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -98,18 +97,26 @@ def main() -> None:
         app()
     except MimicitError as error:
         _fail(str(error))
-    except (OSError, sqlite3.OperationalError) as error:
-        where = f": {error.filename!r}" if isinstance(error, OSError) and error.filename else ""
-        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        _fail(f"{said}{where}; what was finished before is kept")
+    except OSError as error:
+        where = f": {error.filename!r}" if error.filename else ""
+        _fail(f"{error.strerror or error}{where}; what was finished before is kept")
     except KeyboardInterrupt:
         sys.stderr.write("syphus: interrupted\n")
         sys.exit(130)
     except Exception as error:
-        duckdb = sys.modules.get("duckdb")
-        if duckdb is None or not isinstance(error, duckdb.Error):
+        if not isinstance(error, _database_errors()):
             raise
-        _fail(f"DuckDB says: {str(error).splitlines()[0]}; what was finished before is kept")
+        _fail(f"{str(error).splitlines()[0]}; what was finished before is kept")
+
+
+def _database_errors() -> tuple[type[Exception], ...]:
+    """Return what databases raise on a full disk, say; those that are loaded: help needs none."""
+    found = []
+    if sqlite := sys.modules.get("sqlite3"):
+        found.append(sqlite.OperationalError)
+    if duckdb := sys.modules.get("duckdb"):
+        found.append(duckdb.Error)
+    return tuple(found)
 
 
 def _fail(sentence: str) -> None:
