@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -181,6 +181,11 @@ class Store:
             LockedError: it did not let go of it.
         """
         catalog.sync(self.path, patience=patience)
+
+    def try_sync(self, *, patience: float = 0.0) -> None:
+        """Bring the catalog up to date in passing; if that cannot be, whoever reads it next does it, or is told why not."""
+        with suppress(LockedError, DatasetError):
+            self.sync(patience=patience)
 
     def refresh(self) -> None:
         """Bring the catalog up to date, unless a writer is at work that will do it itself."""

@@ -14,12 +14,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from mimicit.errors import DatasetError, LockedError
 from mimicit.store import Store
 from syphus.annotations.context import Problem
 from syphus.errors import ProviderError, ReplyError, StopError
@@ -217,9 +216,7 @@ def running(
             with recorded(path, tally, prompt, model=model, arguments=arguments) as found:
                 yield found
         finally:
-            # Whoever reads the dataset brings the catalog up to date, or is told why not.
-            with suppress(LockedError, DatasetError):
-                store.sync()
+            store.try_sync(patience=10.0)
 
 
 @contextmanager

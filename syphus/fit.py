@@ -22,8 +22,6 @@ from syphus.task import Task
 
 MIN_QUERY = 16
 """Tokens; less than that is no question."""
-
-
 LONGEST_NAME = 400
 """Characters of a context's or picture's name, at most: ids, which are longer, have 512."""
 _UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -69,7 +67,7 @@ def fit(
         if isinstance(item, Problem):
             yield item
             continue
-        unusable = _unusable(task, item)
+        unusable = _unusable(item)
         if unusable:
             yield Problem(item.source, unusable)
             continue
@@ -82,7 +80,7 @@ def fit(
             yield from _sized(task, clip, limit, cuts)
 
 
-def _unusable(task: Task, context: Context) -> str | None:
+def _unusable(context: Context) -> str | None:
     """Say why no record can be named after a context."""
     names = [context.id, *(picture.key or picture.name for picture in context.pictures)]
     for name in [*names, context.video or ""]:
@@ -126,35 +124,34 @@ def _clip(context: Context, number: int, segments: tuple[Segment, ...]) -> Conte
 
 
 def _sized(task: Task, context: Context, limit: int, cuts: Cuts) -> Iterator[Context | Problem]:
-    def tokens(some: Context) -> int:
-        return estimate_tokens(render_query(task, some))
-
+    """Pass on what of a context one request can hold; a template that fails on it, or on a part of it, is its problem."""
     try:
-        size = tokens(context)
+        parts = list(_parts(task, context, limit, cuts))
     except TaskError as error:
         if not cuts.shown:  # the template fails on everything
             raise
-        yield Problem(context.source, str(error))
-        return
+        parts = [Problem(context.source, str(error))]
+    yield from parts
+
+
+def _parts(task: Task, context: Context, limit: int, cuts: Cuts) -> Iterator[Context | Problem]:
+    def tokens(some: Context) -> int:
+        return estimate_tokens(render_query(task, some))
+
+    size, rule = tokens(context), task.context.long
     cuts.shown += 1
     if not size:
         yield Problem(context.source, f"{context.id!r} has nothing that the task shows to a model")
-        return
-    if size <= limit:
+    elif size <= limit:
         yield context
-        return
-    rule = task.context.long
-    if rule == "split" and len(context.segments) > 1:
+    elif rule == "split" and len(context.segments) > 1:
         cuts.split += 1
         yield from _split(context, tokens, limit)
-        return
-    if rule == "shorten":
-        short = _shortened(context, tokens, limit)
-        if short is not None:
-            cuts.shortened += 1
-            yield short
-            return
-    yield _too_long(context, size, limit)
+    elif rule == "shorten" and (short := _shortened(context, tokens, limit)):
+        cuts.shortened += 1
+        yield short
+    else:
+        yield _too_long(context, size, limit)
 
 
 def _too_long(context: Context, size: int, limit: int) -> Problem:

@@ -12,11 +12,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mimicit.errors import DatasetError, LockedError, PictureError
+from mimicit.errors import PictureError
 from mimicit.schema import ImageRecord
 from mimicit.store import Store
 from syphus.annotations.context import Context, Problem
@@ -221,10 +220,7 @@ class _Run:
         )
         self.report.pairs += sum(len(finished.made.records) for finished in buffer)
         self.report.broken += len(verdicts)
-        with suppress(
-            LockedError, DatasetError
-        ):  # somebody reads the catalog; it is brought up to date later
-            self.store.sync(patience=0)
+        self.store.try_sync()
 
 
 def generate(

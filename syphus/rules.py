@@ -25,9 +25,9 @@ _NO_NAMES = frozenset(
 )
 _WEARER = re.compile(
     r"\b(?:camera ?wearer|camera ?man|camera ?woman|camera person|person (?:filming|recording)"
-    r"|(?:man|woman|person|lady|boy|girl|player) [A-Z]\b)|#?\bC\b(?!\+)(?!['’])",
+    r"|(?:man|woman|person|lady|boy|girl|player) [A-HJ-Z]\b)|#?\bC\b(?!\+)(?!['’])",
 )
-"""The one who wears the camera spoken of as somebody else, or people named by letters, as narrators do."""
+"""The one who wears the camera spoken of as somebody else, or people named by letters, as narrators do (not "the man I saw")."""
 _FIRST = re.compile(r"\b(?:i|me|my|mine|myself|we|us|our|i'm|i've|i'd|i'll)\b", re.IGNORECASE)
 _SECOND = re.compile(r"\byou(?:r|rs|rself)?\b", re.IGNORECASE)
 

@@ -11,10 +11,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from mimicit.errors import DatasetError, LockedError
 from mimicit.schema import Verdict
 from mimicit.store import Store
 from syphus.annotations.context import Context, Problem
@@ -237,10 +235,7 @@ class _Run:
             self.store.add_verdicts(verdicts)
         if readings:
             self.ledger.read(readings)
-        with suppress(
-            LockedError, DatasetError
-        ):  # somebody reads the catalog; it is brought up to date later
-            self.store.sync(patience=0)
+        self.store.try_sync()
 
 
 def judge(

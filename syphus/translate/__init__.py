@@ -16,10 +16,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from mimicit.errors import DatasetError, LockedError
 from mimicit.schema import Instruction
 from mimicit.store import Store
 from syphus.annotations.context import Problem
@@ -213,10 +211,7 @@ class _Run:
             for finished in buffer
             if not finished.reply.is_read
         )
-        with suppress(
-            LockedError, DatasetError
-        ):  # somebody reads the catalog; it is brought up to date later
-            self.store.sync(patience=0)
+        self.store.try_sync()
 
 
 def translate(

@@ -9,6 +9,7 @@ from syphus.errors import TaskError
 from syphus.fit import Cuts, fit, query_limit
 from syphus.prices import estimate_tokens
 from syphus.render import render_prompt, render_query
+from syphus.scaffolding import write_task
 from syphus.task import ContextRules, load_task
 
 BOX = (0.1, 0.1, 0.5, 0.5)
@@ -132,3 +133,22 @@ def test_a_context_of_which_nothing_would_be_shown_is_listed():
         "a.json#3",
         "'s' has nothing that the task shows to a model",
     )
+
+
+def test_a_template_that_fails_on_what_is_left_of_a_context_does_not_end_the_run(tmp_path):
+    folder = write_task("mine", tmp_path)
+    (folder / "query.md.j2").write_text("{{ captions[0] }} {{ captions[2] }}")
+    examples = folder / "examples"
+    for path in examples.iterdir():
+        path.write_text(
+            path.read_text().replace("  captions:", "  captions:\n    - One.\n    - Two.")
+        )
+    chosen = load_task(str(folder))
+    long = Context("long", captions=("word " * 900, "b", "word " * 900), source="a.json#1")
+    short = Context("short", captions=("a", "b", "c"))
+    found, cuts = fitted(chosen, short, long, short, limit=200)
+    assert [item.id for item in found if isinstance(item, Context)] == ["short", "short"]
+    [problem] = [item for item in found if isinstance(item, Problem)]
+    assert problem.where == "a.json#1"
+    assert "has no element" in problem.reason
+    assert cuts.shortened == 0

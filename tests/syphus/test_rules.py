@@ -20,7 +20,7 @@ def pair(answer, question="What is there?"):
         ({"forbidden": ["a+b"]}, "aab", "It is a+b.", "it says 'a+b'"),
         ({"max_answer_words": 3}, "It's a cat.", "It is a cat.", "the answer has 4 words, more than 3"),
         ({"person": "first"}, "You took the pan.", "The camera wearer took it.", "'camera wearer'"),
-        ({"person": "first"}, "You stand beside a man.", "You stand beside man X.", "'man X'"),
+        ({"person": "first"}, "The man I saw stands beside you.", "You stand beside man X.", "'man X'"),
         ({"person": "first"}, "You cut it with the C++ book.", "C cuts it.", "'C'"),
         ({"person": "first"}, "Vitamin C's taste is sour.", "#C C cuts it.", "'#C'"),
         ({"names": False, "known_names": ["Monica"]}, "The woman leaves.", "Monica's door is open.", "it names 'Monica'"),
