@@ -22,13 +22,19 @@ LEDGER_TABLES: dict[str, dict[str, str]] = {
         "arguments": "VARCHAR",
         "versions": "VARCHAR",
     },
-    "run_ends": {"run": "VARCHAR", "time": "TIMESTAMPTZ", "outcome": "VARCHAR"},
+    "run_ends": {
+        "run": "VARCHAR",
+        "time": "TIMESTAMPTZ",
+        "outcome": "VARCHAR",
+        "summary": "VARCHAR",
+    },
     "prompts": {
         "digest": "VARCHAR",
         "task": "VARCHAR",
         "version": "BIGINT",
         "messages": "VARCHAR",
     },
+    "schemas": {"digest": "VARCHAR", "schema": "VARCHAR"},
     "requests": {
         "key": "VARCHAR",
         "run": "VARCHAR",
@@ -55,6 +61,9 @@ LEDGER_TABLES: dict[str, dict[str, str]] = {
         "cost_usd": "DOUBLE",
         "seconds": "DOUBLE",
         "time": "TIMESTAMPTZ",
+        "cache_write_tokens": "BIGINT",
+        "reasoning_tokens": "BIGINT",
+        "batch": "VARCHAR",
     },
     "failures": {
         "sent": "BIGINT",
@@ -71,13 +80,33 @@ LEDGER_TABLES: dict[str, dict[str, str]] = {
         "time": "TIMESTAMPTZ",
         "context": "VARCHAR",
     },
+    "batches": {
+        "id": "VARCHAR",
+        "run": "VARCHAR",
+        "model": "VARCHAR",
+        "requests": "BIGINT",
+        "digest": "VARCHAR",
+        "time": "TIMESTAMPTZ",
+    },
+    "batch_requests": {"batch": "VARCHAR", "request": "VARCHAR", "sent": "BIGINT"},
+    "batch_events": {
+        "batch": "VARCHAR",
+        "event": "VARCHAR",
+        "remote": "VARCHAR",
+        "detail": "VARCHAR",
+        "time": "TIMESTAMPTZ",
+    },
 }
 
 
 @contextmanager
 def open_ledger(path: Path) -> Iterator[sqlite3.Connection]:
     """Open a ledger for reading, also beside its writer, and on a medium that cannot be written."""
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?{reading_mode(path)}", uri=True)
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?{reading_mode(path)}",
+        uri=True,
+        check_same_thread=False,  # DuckDB may draw rows in a thread of its own while we wait
+    )
     try:
         yield connection
     finally:
