@@ -115,31 +115,47 @@ def hang_up(start: bytes) -> Act:
 @contextmanager
 def serve(provider: Provider) -> Iterator[Provider]:
     """Run the server in a thread of its own, on a free port of this machine."""
-    loop = asyncio.new_event_loop()
-    started = threading.Event()
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", provider.answer)
+    with in_thread(app) as url:
+        provider.url = f"{url}/v1"
+        yield provider
+
+
+@contextmanager
+def in_thread(app: web.Application) -> Iterator[str]:
+    """Run an application in a thread of its own, on a free port of this machine; yields its address."""
+    loop, started = asyncio.new_event_loop(), threading.Event()
+    url = ""
 
     async def start() -> web.AppRunner:
-        app = web.Application()
-        app.router.add_post("/v1/chat/completions", provider.answer)
+        nonlocal url
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        provider.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         return runner
+
+    async def stop(runner: web.AppRunner) -> None:
+        await runner.cleanup()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:  # of clients that were killed
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     def run() -> None:
         asyncio.set_event_loop(loop)
         runner = loop.run_until_complete(start())
         started.set()
         loop.run_forever()
-        loop.run_until_complete(runner.cleanup())
+        loop.run_until_complete(stop(runner))
         loop.close()
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     started.wait(10)
     try:
-        yield provider
+        yield url
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)

@@ -9,6 +9,16 @@ from typing import Protocol, Self
 
 from syphus.request import Completion, Request
 
+TIMEOUT = 600.0
+"""Seconds for one answer, from the first byte sent to the last one received."""
+MAX_REPLY = 32 * 2**20
+"""Bytes of a reply's text."""
+NO_CHOICE = "the reply holds no choice"
+
+NUMBER = (int, float)
+_MAX_COUNT = 2**53
+"""Tokens; a number beyond it is nobody's count."""
+
 
 class Provider(Protocol):
     concurrency: int
@@ -36,3 +46,20 @@ def valid(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
+
+
+def count(number: object) -> int:
+    """Return a provider's number of tokens as one that a database can add up."""
+    if isinstance(number, NUMBER) and number > 0:
+        return int(min(number, _MAX_COUNT))
+    return 0
+
+
+def too_long(text: str) -> str | None:
+    """Return what is wrong with a reply of more than `MAX_REPLY` bytes."""
+    if len(text) * 4 <= MAX_REPLY or (size := len(text.encode())) <= MAX_REPLY:
+        return None
+    return (
+        f"the reply has {size / 2**20:.0f} MB of text; no more than {MAX_REPLY // 2**20} MB "
+        "are taken"
+    )

@@ -24,10 +24,17 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from mimicit.errors import MissingExtraError
-from syphus.errors import ProviderError, RefusedError, RetryError, StopError
+from syphus.errors import (
+    ConnectionLostError,
+    ProviderError,
+    RefusedError,
+    StopError,
+    TimedOutError,
+)
 from syphus.forms import FORMS
 from syphus.prices import LOCAL_WINDOW
 from syphus.providers.base import valid
+from syphus.providers.refusals import kind_of
 from syphus.request import Completion, Message, Request
 
 if TYPE_CHECKING:
@@ -142,8 +149,12 @@ class LocalModel:
         try:
             async with self._http.post(route, json=body) as response:
                 answer: Any = await response.json(content_type=None)
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise RetryError(f"the embedded model did not answer: {type(error).__name__}") from None
+        except TimeoutError:
+            raise TimedOutError(f"the embedded model did not answer within {TIMEOUT:g} s") from None
+        except (aiohttp.ClientError, ValueError) as error:
+            raise ConnectionLostError(
+                f"the embedded model did not answer: {type(error).__name__}"
+            ) from None
         if response.status != 200:
             raise _refusal(response.status, answer)
         return answer
@@ -272,6 +283,4 @@ def _refusal(status: int, answer: Any) -> ProviderError:
             f"{error['n_ctx']}; use fewer or shorter examples"
         )
     said = valid(f"the embedded model answered {status}: {error.get('message', 'no reason given')}")
-    if status in (401, 403, 404):
-        return StopError(said)
-    return RefusedError(said) if 400 <= status < 500 else RetryError(said)
+    return kind_of(status)(said, status=status)
