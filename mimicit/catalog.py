@@ -1,35 +1,46 @@
 """`catalog.duckdb`: everything in a dataset folder as tables and views, for any DuckDB client.
 
-The catalog holds no truth. It follows the Parquet parts by name and the ledger by row number, and a lost, old or damaged one
-is built again from them. Texts are copied into it, so it can be opened from anywhere; picture bytes are not, only their places.
+The catalog holds no truth. It follows the Parquet parts by name and the ledger, whose tables only grow, by row number, and a
+lost, old or damaged one is built again from them. Texts are copied into it, so it can be opened from anywhere; picture bytes are not, only their places.
 No primary keys: on millions of rows they cost more than they tell.
 
     instructions  images  verdicts  relations             from Parquet
-    run_starts  run_ends  prompts  requests  sent  replies  failures  readings   from the ledger
-    accepted  rejected  runs  attempts  provenance        views
+    run_starts  run_ends  prompts  requests  sent  replies  failures  readings
+    batches  batch_requests  batch_events                 from the ledger
+    accepted  rejected  runs  attempts  costs  provenance views
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mimicit.catalog_tables import CATALOG_VERSION, statements
+from mimicit.columns import as_column
 from mimicit.errors import DatasetError, LockedError
 from mimicit.ledger_tables import LEDGER_TABLES, open_ledger
+from mimicit.parts import parts_of
 from mimicit.shards import places
 
 if TYPE_CHECKING:
-    import duckdb
+    import sqlite3
 
-CATALOG_VERSION = 3
+    import duckdb
+    import pyarrow
+
 STORAGE_VERSION = "v1.5.0"
 """Both DuckDB 1.5 and 2.x read and write it."""
 ROW_GROUP_ROWS = 16_384
 """Each time rows are added, the last row group is written again from memory: a small one keeps that small."""
-LEDGER_BATCH = 10_000
+LEDGER_BATCH = 2_000
+WRITER_MEMORY = "64MB"
+"""What a run of days may give to its catalog; where that is too little, DuckDB takes what it wants."""
+
+SPILL = ".catalog.tmp"
+"""Folder of what does not fit into that."""
 
 PARTS = {
     "instructions": "text",
@@ -39,76 +50,10 @@ PARTS = {
 }
 """Table -> folder of its Parquet parts."""
 
-TABLES = """
-CREATE TABLE instructions (
-    id VARCHAR, task VARCHAR,
-    instruction VARCHAR USING COMPRESSION zstd, answer VARCHAR USING COMPRESSION zstd,
-    image_ids VARCHAR[], rel_ins_ids VARCHAR[], language VARCHAR,
-    source VARCHAR, request VARCHAR, reply BIGINT, translation_of VARCHAR, part VARCHAR
-);
-CREATE TABLE images (
-    id VARCHAR, shard VARCHAR, "row" BIGINT, "offset" BIGINT, length BIGINT,
-    sha256 VARCHAR, mime VARCHAR, width INTEGER, height INTEGER, source VARCHAR, time DOUBLE,
-    part VARCHAR
-);
-CREATE TABLE verdicts (
-    record VARCHAR, filter VARCHAR, reason VARCHAR, recipe VARCHAR, recipe_digest VARCHAR,
-    time TIMESTAMPTZ, score DOUBLE, rejects BOOLEAN DEFAULT true, part VARCHAR
-);
-CREATE TABLE relations (
-    record VARCHAR, related VARCHAR[], strategy VARCHAR, seed BIGINT, part VARCHAR
-);
-CREATE TABLE _parts ("table" VARCHAR, part VARCHAR);
-CREATE TABLE _meta (catalog_version INTEGER);
-"""
-
-VIEWS = """
-CREATE VIEW accepted AS
-    SELECT * EXCLUDE (part) FROM instructions
-    WHERE id NOT IN (SELECT record FROM verdicts WHERE coalesce(rejects, true));
-CREATE VIEW rejected AS
-    SELECT i.* EXCLUDE (part), v.reasons
-    FROM instructions AS i
-    JOIN (
-        SELECT record, list({'filter': filter, 'reason': reason, 'recipe': recipe}) AS reasons
-        FROM verdicts WHERE coalesce(rejects, true) GROUP BY record
-    ) AS v ON v.record = i.id;
-CREATE VIEW runs AS
-    SELECT s.id, s.task, s.model, s.time AS started, e.time AS ended, e.outcome,
-           s.arguments, s.versions
-    FROM run_starts AS s LEFT JOIN run_ends AS e ON e.run = s.id;
-CREATE VIEW attempts AS
-    SELECT s.id, s.request, s.run, s.time AS sent,
-           CASE WHEN r.id IS NOT NULL THEN 'answered'
-                WHEN f.sent IS NOT NULL THEN f.kind
-                ELSE 'in flight' END AS outcome,
-           r.id AS reply, f.message
-    FROM sent AS s
-    LEFT JOIN replies AS r ON r.sent = s.id
-    LEFT JOIN failures AS f ON f.sent = s.id;
-CREATE VIEW provenance AS
-    SELECT i.id, i.task, i.instruction, i.answer, i.source,
-           q.context, q.query, q.key AS request, p.version AS prompt_version, p.digest AS prompt,
-           r.id AS reply, r.model, r.text AS reply_text, r.finish_reason,
-           r.prompt_tokens, r.cached_tokens, r.completion_tokens, r.cost_usd, r.seconds,
-           r.run, n.started AS run_started,
-           coalesce(v.verdicts, []) AS verdicts
-    FROM instructions AS i
-    LEFT JOIN replies AS r ON r.id = i.reply AND r.request = i.request
-    LEFT JOIN requests AS q ON q.key = i.request
-    LEFT JOIN prompts AS p ON p.digest = q.prompt
-    LEFT JOIN runs AS n ON n.id = r.run
-    LEFT JOIN (
-        SELECT record, list({'filter': filter, 'reason': reason, 'recipe': recipe, 'score': score,
-                             'rejects': coalesce(rejects, true)}) AS verdicts
-        FROM verdicts GROUP BY record
-    ) AS v ON v.record = i.id;
-"""
-
 
 @contextmanager
 def connect(
-    path: Path, *, read_only: bool, patience: float = 10.0
+    path: Path, *, read_only: bool, patience: float = 10.0, memory: str | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the catalog for a moment; it is the current database of the connection.
 
@@ -116,6 +61,7 @@ def connect(
         path: The catalog's file.
         read_only: A file that is being read cannot be written, nor the other way round.
         patience: Seconds to wait for another process to let go of the file.
+        memory: What DuckDB may use, with one thread; None leaves both to it.
 
     Raises:
         LockedError: another process kept it open.
@@ -128,7 +74,11 @@ def connect(
         if read_only
         else f"STORAGE_VERSION '{STORAGE_VERSION}', ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
     )
-    connection = duckdb.connect(":memory:", config={"autoinstall_known_extensions": "false"})
+    config: dict[str, Any] = {"autoinstall_known_extensions": "false"}
+    if memory:
+        spill = path.with_name(SPILL)
+        config |= {"threads": 1, "memory_limit": memory, "temp_directory": str(spill)}
+    connection = duckdb.connect(":memory:", config=config)
     try:
         while True:
             try:
@@ -159,14 +109,9 @@ def sync(folder: Path, *, patience: float = 10.0) -> None:
     import duckdb
 
     path = folder / "catalog.duckdb"
-    if not path.exists():
-        rebuild(folder)
-        return
     try:
-        with connect(path, read_only=False, patience=patience) as connection:
-            if scalar(connection, "SELECT max(catalog_version) FROM _meta") == CATALOG_VERSION:
-                _follow(connection, folder)
-                return
+        if path.exists() and _frugally(lambda memory: _sync(folder, path, patience, memory)):
+            return
     except duckdb.Error as error:
         if isinstance(error, duckdb.OutOfMemoryException):
             raise
@@ -183,7 +128,7 @@ def rebuild(folder: Path) -> None:
     import duckdb
 
     try:
-        _build(folder)
+        _frugally(lambda memory: _build(folder, memory))
     except duckdb.IOException as error:
         raise DatasetError(
             f"the catalog of {str(folder)!r} cannot be written ({str(error).splitlines()[0]}); nothing is "
@@ -191,21 +136,37 @@ def rebuild(folder: Path) -> None:
         ) from None
 
 
-def _build(folder: Path) -> None:
+def _frugally(step: Callable[[str | None], bool]) -> bool:
+    """Do something in little memory; if that is too little, in more."""
+    import duckdb
+
+    try:
+        return step(WRITER_MEMORY)
+    except duckdb.OutOfMemoryException:
+        return step(None)
+
+
+def _sync(folder: Path, path: Path, patience: float, memory: str | None) -> bool:
+    """Say whether the catalog could follow; an old one cannot, nor one of another ledger."""
+    with connect(path, read_only=False, patience=patience, memory=memory) as connection:
+        if scalar(connection, "SELECT max(catalog_version) FROM _meta") != CATALOG_VERSION:
+            return False
+        return _follow(connection, folder)
+
+
+def _build(folder: Path, memory: str | None) -> bool:
     staged = folder / ".catalog.duckdb.staged"
     for leftover in (staged, staged.with_name(staged.name + ".wal")):
         leftover.unlink(missing_ok=True)
-    with connect(staged, read_only=False) as connection:
-        connection.execute(TABLES)
-        for name, columns in LEDGER_TABLES.items():
-            listed = ", ".join(f'"{column}" {kind}' for column, kind in columns.items())
-            connection.execute(f"CREATE TABLE {name} ({listed})")
-        connection.execute(VIEWS)
-        connection.execute("INSERT INTO _meta VALUES (?)", [CATALOG_VERSION])
+    with connect(staged, read_only=False, memory=memory) as connection:
+        for statement in statements():
+            connection.execute(statement)
+        connection.execute("INSERT INTO _meta VALUES (?, NULL)", [CATALOG_VERSION])
         _follow(connection, folder)
         connection.execute("CHECKPOINT catalog")
     (folder / "catalog.duckdb.wal").unlink(missing_ok=True)
     staged.rename(folder / "catalog.duckdb")
+    return True
 
 
 def is_stale(folder: Path) -> bool:
@@ -231,23 +192,33 @@ def _is_behind_ledger(connection: duckdb.DuckDBPyConnection, path: Path) -> bool
     if not path.exists():
         return False
     with open_ledger(path) as source:
-        return any(
-            _count(connection, name) != source.execute(f"SELECT count(*) FROM {name}").fetchone()[0]
-            for name in LEDGER_TABLES
-        )
+        return _is_another(connection, source) or _newest(source) != _followed(connection)
 
 
-def _follow(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+def _follow(connection: duckdb.DuckDBPyConnection, folder: Path) -> bool:
+    """Load what is new; say whether that could be done."""
     connection.execute("BEGIN")
     listed, present = _listed(connection), _on_disk(folder)
-    for table, part in sorted(listed - present):
-        connection.execute(f"DELETE FROM {table} WHERE part = ?", [part])
-        connection.execute('DELETE FROM _parts WHERE "table" = ? AND part = ?', [table, part])
+    for table in PARTS:
+        if gone := [part for of, part in listed - present if of == table]:
+            connection.execute(
+                f"DELETE FROM {table} WHERE list_contains($gone, part)", {"gone": gone}
+            )
+            connection.execute(
+                'DELETE FROM _parts WHERE "table" = $table AND list_contains($gone, part)',
+                {"table": table, "gone": gone},
+            )
     for table, part in sorted(present - listed):
         _load_part(connection, folder, table, part)
         connection.execute("INSERT INTO _parts VALUES (?, ?)", [table, part])
-    _follow_ledger(connection, folder / "ledger" / "ledger.sqlite")
+    path = folder / "ledger" / "ledger.sqlite"
+    if path.exists():
+        with open_ledger(path) as source:
+            if _is_another(connection, source):
+                return False
+            _follow_ledger(connection, source)
     connection.execute("COMMIT")
+    return True
 
 
 def _load_part(connection: duckdb.DuckDBPyConnection, folder: Path, table: str, part: str) -> None:
@@ -270,23 +241,63 @@ def _load_part(connection: duckdb.DuckDBPyConnection, folder: Path, table: str, 
         ) from None
 
 
-def _follow_ledger(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    if not path.exists():
-        return
-    with open_ledger(path) as source:
-        for table, columns in LEDGER_TABLES.items():
-            there = {row[1] for row in source.execute(f"PRAGMA table_info({table})")}
-            listed = ", ".join(c if c in there else f"NULL AS {c}" for c in columns)
-            cursor = source.execute(
-                f"SELECT {listed} FROM {table} ORDER BY rowid LIMIT -1 OFFSET ?",
-                [_count(connection, table)],
-            )
-            while rows := cursor.fetchmany(LEDGER_BATCH):
-                connection.register("rows", _arrow(rows, columns))
-                connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM rows")
+def _follow_ledger(connection: duckdb.DuckDBPyConnection, source: sqlite3.Connection) -> None:
+    followed = _followed(connection)
+    source.execute("BEGIN")  # one view of all tables
+    newest = _newest(source)
+    for table, last in newest.items():
+        if last == followed.get(table):
+            continue
+        connection.register("rows", _rows_after(followed.get(table, 0), source, table))
+        connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM rows")
+        connection.unregister("rows")
+    connection.execute("DELETE FROM _followed")
+    for table, last in newest.items():
+        connection.execute("INSERT INTO _followed VALUES (?, ?)", [table, last])
+    connection.execute("UPDATE _meta SET ledger = ?", [_first_run(source)])
 
 
-def _arrow(rows: list[tuple[Any, ...]], columns: dict[str, str]) -> Any:
+def _is_another(connection: duckdb.DuckDBPyConnection, source: sqlite3.Connection) -> bool:
+    """Say whether a catalog's rows come from a ledger that is no longer there: it was moved away, or restored."""
+    [(ledger,)] = connection.execute("SELECT ledger FROM _meta").fetchall()
+    newest = _newest(source)
+    shrunk = any(newest.get(table, 0) < last for table, last in _followed(connection).items())
+    return shrunk or ledger not in (None, _first_run(source))
+
+
+def _newest(source: sqlite3.Connection) -> dict[str, int]:
+    """Return the last row number of each table that the ledger has; counting millions of rows would take seconds."""
+    tables = {name for (name,) in source.execute("SELECT name FROM sqlite_master")}
+    return {
+        table: source.execute(f"SELECT coalesce(max(rowid), 0) FROM {table}").fetchone()[0]
+        for table in LEDGER_TABLES
+        if table in tables
+    }
+
+
+def _followed(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    return dict(connection.execute('SELECT "table", last FROM _followed').fetchall())
+
+
+def _first_run(source: sqlite3.Connection) -> str | None:
+    row = source.execute("SELECT id FROM run_starts ORDER BY rowid LIMIT 1").fetchone()
+    return None if row is None else str(row[0])
+
+
+def _selected(source: sqlite3.Connection, table: str) -> Iterator[str]:
+    """Yield a table's columns as the catalog wants them; times in whole microseconds, columns of a later day NULL."""
+    there = {row[1] for row in source.execute(f"PRAGMA table_info({table})")}
+    for column, kind in LEDGER_TABLES[table].items():
+        if column not in there:
+            yield "NULL"
+        elif kind == "TIMESTAMPTZ":
+            yield f"CAST({column} * 1e6 AS INTEGER)"
+        else:
+            yield column
+
+
+def _rows_after(last: int, source: sqlite3.Connection, table: str) -> pyarrow.RecordBatchReader:
+    """Stream a table's rows from a row number on: what DuckDB is given as a table it keeps until it commits."""
     import pyarrow as pa
 
     kinds = {
@@ -295,11 +306,18 @@ def _arrow(rows: list[tuple[Any, ...]], columns: dict[str, str]) -> Any:
         "DOUBLE": pa.float64(),
         "TIMESTAMPTZ": pa.timestamp("us", tz="UTC"),
     }
-    values = dict(zip(columns, zip(*rows, strict=True), strict=True))
-    for name, kind in columns.items():
-        if kind == "TIMESTAMPTZ":
-            values[name] = tuple(None if at is None else int(at * 1e6) for at in values[name])
-    return pa.table({name: pa.array(values[name], kinds[kind]) for name, kind in columns.items()})
+    schema = pa.schema([(name, kinds[kind]) for name, kind in LEDGER_TABLES[table].items()])
+    cursor = source.execute(
+        f"SELECT {', '.join(_selected(source, table))} FROM {table} WHERE rowid > ? ORDER BY rowid",
+        [last],
+    )
+
+    def batches() -> Iterator[pyarrow.RecordBatch]:
+        while rows := cursor.fetchmany(LEDGER_BATCH):
+            columns = zip(*rows, strict=True)
+            yield pa.record_batch(list(map(as_column, columns, schema.types)), schema=schema)
+
+    return pa.RecordBatchReader.from_batches(schema, batches())
 
 
 def _listed(connection: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:
@@ -310,12 +328,8 @@ def _on_disk(folder: Path) -> set[tuple[str, str]]:
     return {
         (table, f"{name}/{path.name}")
         for table, name in PARTS.items()
-        for path in (folder / name).glob("[!.]*.parquet")
+        for path in parts_of(folder / name)
     }
-
-
-def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
-    return scalar(connection, f"SELECT count(*) FROM {table}")
 
 
 def _quoted(text: str) -> str:

@@ -230,7 +230,7 @@ def sql(
 ) -> None:
     """Ask the dataset in SQL; nothing can be changed.
 
-    Tables: instructions, images, verdicts, relations, requests, replies, …; views: accepted, rejected, provenance, runs, attempts.
+    Tables: instructions, images, verdicts, relations, requests, replies, …; views: accepted, rejected, provenance, runs, attempts, costs.
 
     Example:
 

@@ -22,7 +22,7 @@ Ids follow MIMIC-IT: `<TASK>_INS_<key>` and `<STORE>_IMG_<key>`.
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
@@ -33,7 +33,8 @@ Id = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A run uses one or two of them: each is built when it is first needed.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Instruction(_Frozen):
@@ -53,6 +54,22 @@ class Instruction(_Frozen):
     """Number of the reply in the ledger."""
     translation_of: Id | None = None
     """Id of the record that this one translates."""
+
+
+class InstructionRow(NamedTuple):
+    """What an `Instruction` holds, from somebody who knows that it is right: checking millions takes its time."""
+
+    id: str
+    task: str
+    instruction: str
+    answer: str
+    image_ids: tuple[str, ...]
+    rel_ins_ids: tuple[str, ...]
+    language: str
+    source: str | None
+    request: str | None
+    reply: int | None
+    translation_of: str | None
 
 
 class ImageRecord(_Frozen):

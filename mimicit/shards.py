@@ -13,11 +13,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mimicit.columns import as_column, as_table
 from mimicit.errors import DatasetError
-from mimicit.schema import ImageRecord, image_schema
 
 if TYPE_CHECKING:
     import pyarrow
+
+    from mimicit.schema import ImageRecord
 
 ROW_GROUP = 64
 ROW_GROUP_BYTES = 512 << 20
@@ -32,14 +34,17 @@ class ShardWriter:
     def __init__(self, path: Path) -> None:
         import pyarrow.parquet as pq
 
+        from mimicit.schema import image_schema  # late: the catalog's child needs `places` only
+
         self.path = path
+        self._schema = image_schema()
         self.staged = path.with_name(f".{path.name}.staged")
         self.bytes = 0
         self._waiting: list[ImageRecord] = []
         self._waiting_bytes = 0
         self._writer: Any = pq.ParquetWriter(
             self.staged,
-            image_schema(),
+            self._schema,
             compression="none",
             use_dictionary=False,
             column_encoding={"image": "PLAIN"},
@@ -66,8 +71,14 @@ class ShardWriter:
     def _write_group(self) -> None:
         if not self._waiting:
             return
-        rows = [image.model_dump() | {"length": len(image.image)} for image in self._waiting]
-        self._writer.write_table(_table(rows), row_group_size=ROW_GROUP)
+        columns = {
+            name: [getattr(image, name) for image in self._waiting]
+            for name in self._schema.names
+            if name != "length"
+        }
+        columns["length"] = [len(image.image) for image in self._waiting]
+        rows = as_table(columns, self._schema)
+        self._writer.write_table(rows, row_group_size=ROW_GROUP)
         self._waiting, self._waiting_bytes = [], 0
 
 
@@ -81,8 +92,8 @@ def places(path: Path) -> pyarrow.Table:
         rows = file.read(columns=columns)
         lengths = rows["length"].to_pylist()
         offsets = list(_offsets(file.metadata, lengths, path))
-    return rows.append_column("row", pa.array(range(rows.num_rows), pa.int64())).append_column(
-        "offset", pa.array(offsets, pa.int64())
+    return rows.append_column("row", as_column(range(rows.num_rows), pa.int64())).append_column(
+        "offset", as_column(offsets, pa.int64())
     )
 
 
@@ -115,9 +126,3 @@ def _check(path: Path) -> None:
             row = rows.slice(start, 1).to_pylist()[0]
             data = os.pread(file.fileno(), row["length"], row["offset"])
             assert hashlib.sha256(data).hexdigest() == row["sha256"], (path, start)
-
-
-def _table(rows: list[dict[str, Any]]) -> pyarrow.Table:
-    import pyarrow as pa
-
-    return pa.Table.from_pylist(rows, schema=image_schema())

@@ -1,28 +1,45 @@
 """One dataset folder: the only place that reads and writes records.
 
 Truth is Parquet. Each write makes a new part beside its name and renames it, so a killed writer leaves whole parts and
-nothing else. Pictures are written before the records that name them. One process writes at a time, and says so; the
-catalog is opened only for moments, so that readers can come between.
+nothing else (`mimicit.parts`). Pictures are written before the records that name them. One process writes at a time, and says
+so; while it does it keeps which ids there are in memory (`mimicit.known`). The catalog is opened only for moments, so that
+readers can come between, during a long run by a process of its own (`mimicit.follower`).
+
+One thread at a time may use a store; it need not be always the same one.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mimicit import catalog, migrations
+from mimicit.columns import as_column, as_table
 from mimicit.errors import DatasetError, LockedError, QueryError
-from mimicit.schema import ImageRecord, Instruction, Verdict, text_schema, verdict_schema
+from mimicit.follower import Follower
+from mimicit.known import Known
+from mimicit.parts import merge_small, next_part, parts_of, read_columns, replaced_parts, write_part
+from mimicit.schema import (
+    ImageRecord,
+    Instruction,
+    InstructionRow,
+    Verdict,
+    text_schema,
+    verdict_schema,
+)
 from mimicit.shards import SHARD_BYTES, ShardWriter
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow
+    from pydantic import BaseModel
 
 
 @dataclass
@@ -40,6 +57,10 @@ class Store:
     def __init__(self, path: Path) -> None:
         """Use `Store.open`."""
         self.path = path
+        self._known: dict[str, Known] | None = None
+        """Folder -> ids that are in it; None while others may write."""
+        self._follower: Follower | None = None
+        """Keeps the catalog in step while this is the writer."""
 
     @classmethod
     def open(cls, path: Path, *, create: bool = False) -> Store:
@@ -78,7 +99,7 @@ class Store:
         import filelock
 
         owner = self.path / ".writer"
-        lock = filelock.FileLock(self.path / ".lock", timeout=patience)
+        lock = filelock.FileLock(self.path / ".lock", timeout=patience, thread_local=False)
         try:
             lock.acquire()
         except filelock.Timeout:
@@ -88,22 +109,27 @@ class Store:
             ) from None
         try:
             owner.write_text(f"`{what}` (process {os.getpid()})\n", encoding="utf-8")
-            for leftover in self.path.glob("*/.*.staged"):
-                leftover.unlink()
+            self._clear_up()
+            self._known, self._follower = {}, Follower(self.path)
             yield
         finally:
+            if self._follower:
+                self._follower.stop()
+            self._known = self._follower = None
             owner.unlink(missing_ok=True)
             lock.release()
 
     # Writing
 
-    def add(self, records: Sequence[Instruction]) -> Added:
+    def add(self, records: Sequence[Instruction | InstructionRow]) -> Added:
         """Write records as a new part; those already there are left as they are."""
-        import pyarrow as pa
-
         added = Added()
-        stored = self._stored_texts([record.id for record in records])
-        fresh: dict[str, Instruction] = {}
+        if not records:
+            return added
+        known = self._ids("text")
+        found = known.among([record.id for record in records])
+        stored = self._stored_texts(found) if found else {}
+        fresh: dict[str, Instruction | InstructionRow] = {}
         for record in records:
             here = fresh.get(record.id)
             text = (here.instruction, here.answer) if here else stored.get(record.id)
@@ -114,8 +140,9 @@ class Store:
             else:
                 added.conflicts.append(record.id)
         if fresh:
-            rows = [record.model_dump() for record in fresh.values()]
-            self.write_part("text", "p", pa.Table.from_pylist(rows, schema=text_schema()))
+            self.write_part("text", "p", _table(list(fresh.values()), text_schema()))
+            known.note(fresh)
+            merge_small(self.path / "text", text_schema())
         added.new = len(fresh)
         return added
 
@@ -123,52 +150,51 @@ class Store:
         """Write pictures to new shards; those already there are left as they are."""
         added = Added()
         writer: ShardWriter | None = None
+        written: dict[str, str] = {}
+        """What the shard in hand holds, which nobody can look up yet."""
         for block in _blocks(images):
-            stored = self._stored_hashes([image.id for image in block])
+            known = self._ids("images")
+            stored = self._stored_hashes(known.among(image.id for image in block))
             for image in block:
-                if image.id in stored:
-                    same = stored[image.id] == image.sha256
-                    added.known += same
-                    added.conflicts += [] if same else [image.id]
+                sha256 = written.get(image.id) or stored.get(image.id)
+                if sha256 is not None:
+                    added.known += sha256 == image.sha256
+                    added.conflicts += [] if sha256 == image.sha256 else [image.id]
                     continue
-                stored[image.id] = image.sha256
-                writer = writer or ShardWriter(self._next_part("images", "s"))
+                written[image.id] = image.sha256
+                writer = writer or ShardWriter(next_part(self.path / "images", "s"))
                 writer.add(image)
                 added.new += 1
                 if writer.bytes >= SHARD_BYTES:
                     writer.close()
                     writer = None
+                    known.note(written)
+                    stored |= written
+                    written = {}
         if writer:
             writer.close()
+            self._ids("images").note(written)
         return added
 
     def add_verdicts(self, verdicts: Sequence[Verdict]) -> None:
         """Write verdicts as a new part, one for each recipe among them: parts are replaced by recipe."""
-        import pyarrow as pa
-
-        now = {"time": int(time.time() * 1e6)}
+        now = int(time.time() * 1e6)
         for recipe in sorted({verdict.recipe for verdict in verdicts}):
-            rows = [verdict.model_dump() | now for verdict in verdicts if verdict.recipe == recipe]
-            self.write_part("verdicts", "v", pa.Table.from_pylist(rows, schema=verdict_schema()))
+            said = [verdict for verdict in verdicts if verdict.recipe == recipe]
+            table = _table(said, verdict_schema(), time=[now] * len(said))
+            self.write_part("verdicts", "v", table)
+        if verdicts:
+            merge_small(self.path / "verdicts", verdict_schema(), alike="recipe")
 
     def write_part(
         self, folder: str, letter: str, rows: pyarrow.Table | pyarrow.RecordBatchReader
     ) -> Path:
         """Write a Parquet part that holds no pictures beside its name, and rename it."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
-        path = self._next_part(folder, letter)
-        staged = path.with_name(f".{path.name}.staged")
-        blocks = (
-            [rows] if isinstance(rows, pa.Table) else (pa.Table.from_batches([b]) for b in rows)
-        )
-        with pq.ParquetWriter(staged, rows.schema, compression="zstd") as writer:
-            for block in blocks:
-                writer.write_table(block, row_group_size=122_880)
-        with staged.open("rb") as file:
-            os.fsync(file.fileno())
-        staged.rename(path)
+        path = next_part(self.path / folder, letter)
+        tables = iter([rows]) if isinstance(rows, pa.Table) else map(_as_table, rows)
+        write_part(path, tables, rows.schema)
         return path
 
     def sync(self, *, patience: float = 10.0) -> None:
@@ -180,12 +206,27 @@ class Store:
         Raises:
             LockedError: it did not let go of it.
         """
+        if self._follower:
+            self._follower.wait()
         catalog.sync(self.path, patience=patience)
 
     def try_sync(self, *, patience: float = 0.0) -> None:
-        """Bring the catalog up to date in passing; if that cannot be, whoever reads it next does it, or is told why not."""
-        with suppress(LockedError, DatasetError):
-            self.sync(patience=patience)
+        """Bring the catalog up to date in passing; if that cannot be, whoever reads it next does it, or is told why not.
+
+        Args:
+            patience: Seconds to wait for a process that has it open. Without any the caller goes on at once, a process
+                beside it does the work, and not more often than it is cheap; at the end of a run, be patient. Call it
+                at the beginning, too, and that process is ready when it is needed.
+        """
+        if self._follower and not patience:
+            if "duckdb" not in sys.modules:
+                self._follower.prepare()
+            self._follower.nudge()
+        elif self._follower and "duckdb" not in sys.modules:
+            self._follower.sync(patience)
+        else:
+            with suppress(LockedError, DatasetError):
+                self.sync(patience=patience)
 
     def refresh(self) -> None:
         """Bring the catalog up to date, unless a writer is at work that will do it itself."""
@@ -246,32 +287,68 @@ class Store:
             )
         return rows.drop_columns("missing")
 
-    def _stored_texts(self, ids: Sequence[str]) -> dict[str, tuple[str, str]]:
-        rows = self._look_up("text", "id, instruction, answer", ids)
-        return {id_: (instruction, answer) for id_, instruction, answer in rows}
+    def _clear_up(self) -> None:
+        """Delete what a killed writer left behind."""
+        for leftover in self.path.glob("*/.*.staged"):
+            leftover.unlink()
+        for folder in ("text", "verdicts"):
+            for part in replaced_parts(self.path / folder):
+                part.unlink()
+        spilt = self.path / catalog.SPILL
+        for leftover in spilt.glob("*"):
+            leftover.unlink()
+        if spilt.is_dir():
+            spilt.rmdir()
 
-    def _stored_hashes(self, ids: Sequence[str]) -> dict[str, str]:
-        return dict(self._look_up("images", "id, sha256", ids))
+    def _ids(self, folder: str) -> Known:
+        """Return which ids a folder has; whoever is the only writer asks the Parquet parts once."""
+        if self._known is not None and folder in self._known:
+            return self._known[folder]
+        ids = Known()
+        for batch in read_columns(parts_of(self.path / folder), ["id"]):
+            ids.note(batch["id"].to_pylist())
+        if self._known is not None:
+            self._known[folder] = ids
+        return ids
 
-    def _look_up(self, folder: str, columns: str, ids: Sequence[str]) -> list[tuple[Any, ...]]:
+    def _stored_texts(self, ids: Iterable[str]) -> dict[str, tuple[str, str]]:
+        rows = self._look_up("text", ["id", "instruction", "answer"], ids)
+        return {row["id"]: (row["instruction"], row["answer"]) for row in rows}
+
+    def _stored_hashes(self, ids: Iterable[str]) -> dict[str, str]:
+        return {row["id"]: row["sha256"] for row in self._look_up("images", ["id", "sha256"], ids)}
+
+    def _look_up(
+        self, folder: str, columns: list[str], ids: Iterable[str]
+    ) -> Iterator[dict[str, Any]]:
         """Look ids up in the Parquet parts themselves: the catalog may be behind, or in use."""
-        import duckdb
+        wanted = sorted(ids)
+        if not wanted:
+            return
         import pyarrow as pa
+        import pyarrow.compute as pc
 
-        parts = sorted(str(path) for path in (self.path / folder).glob("[!.]*.parquet"))
-        if not parts or not ids:
-            return []
-        with duckdb.connect(":memory:") as connection:
-            connection.register("wanted", pa.table({"id": pa.array(ids, pa.string())}))
-            return connection.execute(
-                f"SELECT {columns} FROM read_parquet($parts) SEMI JOIN wanted USING (id)",
-                {"parts": parts},
-            ).fetchall()
+        listed = as_column(wanted, pa.string())
+        for batch in read_columns(parts_of(self.path / folder), columns, wanted):
+            found = batch.filter(pc.is_in(batch["id"], listed))
+            if found.num_rows:
+                yield from found.to_pylist()
 
-    def _next_part(self, folder: str, letter: str) -> Path:
-        taken = [path.stem for path in (self.path / folder).glob(f"{letter}-*.parquet")]
-        number = max((int(stem.split("-")[1]) for stem in taken), default=-1) + 1
-        return self.path / folder / f"{letter}-{number:05d}.parquet"
+
+def _table(
+    records: Sequence[BaseModel | InstructionRow], schema: pyarrow.Schema, **columns: Sequence[Any]
+) -> pyarrow.Table:
+    """Lay records out as columns: those that are named here, and their fields."""
+    names = [name for name in schema.names if name not in columns]
+    values = zip(*map(attrgetter(*names), records), strict=True)
+    columns |= dict(zip(names, values, strict=True))
+    return as_table(columns, schema)
+
+
+def _as_table(batch: pyarrow.RecordBatch) -> pyarrow.Table:
+    import pyarrow as pa
+
+    return pa.Table.from_batches([batch])
 
 
 _TRAINING_ROWS = """
