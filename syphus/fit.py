@@ -5,6 +5,7 @@
     long           a context that is still too long is listed, shortened, or split once more
 
 Shortening leaves out what comes last: boxes first, then sentences. What happened is counted.
+To know how long a context is, it is rendered; so what passes goes on with its text, which need not be made again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from syphus.annotations.context import Context, Picture, Problem, Segment
 from syphus.errors import TaskError
@@ -39,6 +41,13 @@ class Cuts:
     """Clips with fewer segments than the task wants."""
 
 
+class Fitted(NamedTuple):
+    """A context that one request can hold, and its text."""
+
+    context: Context
+    query: str
+
+
 def query_limit(task: Task, prompt: Prompt, model: str) -> int:
     """Return how many tokens a query may have: the task's limit, or what the model has left.
 
@@ -63,27 +72,50 @@ def fit(
     task: Task, contexts: Iterable[Context | Problem], limit: int, cuts: Cuts
 ) -> Iterator[Context | Problem]:
     """Pass contexts on that one request can hold."""
+    for item in fit_queries(task, contexts, limit, cuts):
+        yield item.context if isinstance(item, Fitted) else item
+
+
+def fit_queries(
+    task: Task, contexts: Iterable[Context | Problem], limit: int, cuts: Cuts, *, seed: int = 0
+) -> Iterator[Fitted | Problem]:
+    """Pass contexts on that one request can hold, each with its query.
+
+    Args:
+        task: The task.
+        contexts: As a reader makes them.
+        limit: Tokens of a query, at most.
+        cuts: What is counted.
+        seed: Of the requests: what a task draws by it is part of the query.
+
+    Raises:
+        TaskError: the template fails on everything.
+    """
+    needs = task.context.needs
+    is_cut = task.context.split_seconds is not None or task.context.min_segments
     for item in contexts:
         if isinstance(item, Problem):
             yield item
-            continue
-        unusable = _unusable(item)
-        if unusable:
+        elif unusable := _unusable(item):
             yield Problem(item.source, unusable)
-            continue
-        missing = [need for need in task.context.needs if not getattr(item, need)]
-        if missing:
+        elif needs and (missing := [need for need in needs if not getattr(item, need)]):
             has = f"; it has the facts {', '.join(item.facts)}" if item.facts else ""
             yield Problem(item.source, f"{item.id!r} has no {' and no '.join(missing)}{has}")
-            continue
-        for clip in _clips(task, item, cuts):
-            yield from _sized(task, clip, limit, cuts)
+        elif is_cut:
+            for clip in _clips(task, item, cuts):
+                yield from _sized(task, clip, limit, cuts, seed)
+        else:
+            yield from _sized(task, item, limit, cuts, seed)
 
 
 def _unusable(context: Context) -> str | None:
     """Say why no record can be named after a context."""
-    names = [context.id, *(picture.key or picture.name for picture in context.pictures)]
-    for name in [*names, context.video or ""]:
+    names = [context.id, context.video or ""]
+    names += [picture.key or picture.name for picture in context.pictures]
+    every = "".join(names)
+    if len(every) <= LONGEST_NAME and (every.isprintable() or not _UNNAMEABLE.search(every)):
+        return None
+    for name in names:
         if len(name) > LONGEST_NAME:
             return f"the name {name[:40]!r}… has {len(name):,} characters, more than {LONGEST_NAME}"
         if _UNNAMEABLE.search(name):
@@ -123,35 +155,47 @@ def _clip(context: Context, number: int, segments: tuple[Segment, ...]) -> Conte
     return replace(context, id=f"{context.id}_clip{number:03d}", segments=segments, span=span)
 
 
-def _sized(task: Task, context: Context, limit: int, cuts: Cuts) -> Iterator[Context | Problem]:
-    """Pass on what of a context one request can hold; a template that fails on it, or on a part of it, is its problem."""
+def _sized(
+    task: Task, context: Context, limit: int, cuts: Cuts, seed: int
+) -> list[Fitted | Problem]:
+    """Return what of a context one request can hold; a template that fails on it, or on a part of it, is its problem."""
     try:
-        parts = list(_parts(task, context, limit, cuts))
+        query = render_query(task, context, seed=seed)
+        size = estimate_tokens(query)
+        cuts.shown += 1
+        if 0 < size <= limit:
+            return [Fitted(context, query)]
+        return list(_parts(task, context, size, limit, cuts, seed))
     except TaskError as error:
         if not cuts.shown:  # the template fails on everything
             raise
-        parts = [Problem(context.source, str(error))]
-    yield from parts
+        return [Problem(context.source, str(error))]
 
 
-def _parts(task: Task, context: Context, limit: int, cuts: Cuts) -> Iterator[Context | Problem]:
+def _parts(
+    task: Task, context: Context, size: int, limit: int, cuts: Cuts, seed: int
+) -> Iterator[Fitted | Problem]:
+    """Make what fits out of a context that does not."""
+    rule = task.context.long
+
     def tokens(some: Context) -> int:
-        return estimate_tokens(render_query(task, some))
+        return estimate_tokens(render_query(task, some, seed=seed))
 
-    size, rule = tokens(context), task.context.long
-    cuts.shown += 1
     if not size:
         yield Problem(context.source, f"{context.id!r} has nothing that the task shows to a model")
-    elif size <= limit:
-        yield context
     elif rule == "split" and len(context.segments) > 1:
         cuts.split += 1
-        yield from _split(context, tokens, limit)
+        for part in _split(context, tokens, limit):
+            yield part if isinstance(part, Problem) else _fitted(task, part, seed)
     elif rule == "shorten" and (short := _shortened(context, tokens, limit)):
         cuts.shortened += 1
-        yield short
+        yield _fitted(task, short, seed)
     else:
         yield _too_long(context, size, limit)
+
+
+def _fitted(task: Task, context: Context, seed: int) -> Fitted:
+    return Fitted(context, render_query(task, context, seed=seed))
 
 
 def _too_long(context: Context, size: int, limit: int) -> Problem:

@@ -37,7 +37,10 @@ def parse_pairs(
     cut = finish_reason == "length"
     if cut and read and not _last_is_whole(text, read, FORMS[form]):
         read = read[:-1]
-    fitting = _of_rounds(read, shape) if shape.rounds else _of_options(read, shape)
+    if shape.rounds:
+        fitting = _of_rounds(read, shape)
+    else:
+        fitting = _of_options(read, shape) if shape.options else read
     if len(fitting) < shape.min_pairs:
         raise ReplyError(
             _reason(len(fitting), len(read) - len(fitting), shape, form, cut=cut), text
@@ -52,7 +55,7 @@ def _last_is_whole(text: str, read: list[Pair], form: Form) -> bool:
 
 
 def _of_options(read: list[Pair], shape: Shape) -> list[Pair]:
-    return [pair for pair in read if shape.options in (0, len(pair.options))]
+    return [pair for pair in read if len(pair.options) == shape.options]
 
 
 def _of_rounds(read: list[Pair], shape: Shape) -> list[Pair]:
@@ -60,7 +63,7 @@ def _of_rounds(read: list[Pair], shape: Shape) -> list[Pair]:
     groups = [list(group) for _, group in groupby(read, key=lambda pair: pair.conversation)]
     whole = [group[: shape.rounds] for group in groups if len(group) >= shape.rounds]
     return [
-        pair.model_copy(update={"conversation": number})
+        pair._replace(conversation=number)
         for number, group in enumerate(whole[: shape.max_pairs // shape.rounds])
         for pair in group
     ]

@@ -9,19 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from mimicit.schema import Instruction, Verdict
+from mimicit.schema import Instruction, InstructionRow, Verdict
 from syphus.annotations.context import Context
 from syphus.forms import Pair
 from syphus.ledger import Reply
 from syphus.task import Task
 
+_LONGEST = 500
+"""Characters of a name without its number; an id may have 512."""
+
 
 @dataclass(frozen=True)
 class Records:
-    records: tuple[Instruction, ...]
+    rows: tuple[InstructionRow, ...]
     verdicts: tuple[Verdict, ...]
     """Against those that break a rule of their task."""
+
+    @cached_property
+    def records(self) -> tuple[Instruction, ...]:
+        """The rows, for who wants models."""
+        return tuple(Instruction(**row._asdict()) for row in self.rows)
 
 
 def make_records(
@@ -33,38 +42,51 @@ def make_records(
     *,
     digest: str,
 ) -> Records:
-    """Make a reply's records; `digest` is the prompt's, whose rules they are judged by."""
-    stem = f"{task.record_prefix}_INS_{context.id}_{reply.request[:6]}"
-    names = task.rules.names_in(context)
-    records, verdicts = [], []
-    for number, pair in enumerate(pairs):
-        question, answer = _texts(task, pair)
-        related = _related(task.related, pairs, number)
-        record = Instruction(
-            id=f"{stem}_{number:02d}",
-            task=task.name,
-            instruction=question,
-            answer=answer,
-            image_ids=image_ids,
-            rel_ins_ids=tuple(f"{stem}_{other:02d}" for other in related),
-            source=context.source,
-            request=reply.request,
-            reply=reply.id,
-        )
-        records.append(record)
-        broken = task.rules.broken(pair, names)
-        if broken:
-            recipe = f"task:{task.name}"
-            verdicts.append(
-                Verdict(
-                    record=record.id,
-                    filter="task_rules",
-                    reason=broken,
-                    recipe=recipe,
-                    recipe_digest=digest,
-                )
+    """Make a reply's records; `digest` is the prompt's, whose rules they are judged by.
+
+    Raises:
+        ValidationError: a picture or the context has a name that no record can have.
+    """
+    name, source, request, number = task.name, context.source, reply.request, reply.id
+    stem = f"{task.record_prefix}_INS_{context.id}_{request[:6]}"
+    ids = [f"{stem}_{at:02d}" for at in range(len(pairs))]
+    related = _related(task.related, pairs, ids)
+    rows = tuple(
+        [
+            InstructionRow(
+                id_, name, *_texts(task, pair), image_ids, near, "en", source, request, number, None
             )
-    return Records(tuple(records), tuple(verdicts))
+            for id_, pair, near in zip(ids, pairs, related, strict=True)
+        ]
+    )
+    verdicts = () if task.rules.all_kept(pairs) else _verdicts(task, context, pairs, ids, digest)
+    made = Records(rows, verdicts)
+    if not _is_right(stem, image_ids):
+        assert made.records  # which looks at each field
+    return made
+
+
+def _verdicts(
+    task: Task, context: Context, pairs: Sequence[Pair], ids: Sequence[str], digest: str
+) -> tuple[Verdict, ...]:
+    names = task.rules.names_in(context)
+    return tuple(
+        Verdict(
+            record=id_,
+            filter="task_rules",
+            reason=broken,
+            recipe=f"task:{task.name}",
+            recipe_digest=digest,
+        )
+        for id_, pair in zip(ids, pairs, strict=True)
+        if (broken := task.rules.broken(pair, names))
+    )
+
+
+def _is_right(stem: str, image_ids: Sequence[str]) -> bool:
+    """Say that nothing is wrong with the names in a record, as nearly always; False where they need a closer look."""
+    names = [stem, *image_ids]
+    return "".join(names).isprintable() and all(names) and max(map(len, names)) <= _LONGEST
 
 
 def _texts(task: Task, pair: Pair) -> tuple[str, str]:
@@ -75,10 +97,16 @@ def _texts(task: Task, pair: Pair) -> tuple[str, str]:
     return pair.question or task.reply.question, pair.answer
 
 
-def _related(strategy: str, pairs: Sequence[Pair], number: int) -> list[int]:
+def _related(strategy: str, pairs: Sequence[Pair], ids: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return for each pair the ids of those that belong to it."""
     if strategy == "siblings":
-        return [other for other in range(len(pairs)) if other != number]
-    if strategy == "turns":
-        own = pairs[number].conversation
-        return [before for before in range(number) if pairs[before].conversation == own]
-    return []
+        return [(*ids[:at], *ids[at + 1 :]) for at in range(len(ids))]
+    if strategy != "turns":
+        return [()] * len(ids)
+    before: dict[int, tuple[str, ...]] = {}
+    found = []
+    for pair, id_ in zip(pairs, ids, strict=True):
+        near = before.get(pair.conversation, ())
+        found.append(near)
+        before[pair.conversation] = (*near, id_)
+    return found

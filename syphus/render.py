@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from syphus.annotations.context import Context, Picture, Thing
+from syphus.annotations.context import Context, Picture, Segment, Thing
 from syphus.errors import TaskError
 from syphus.forms import Pair
-from syphus.request import Message, Prompt, Request, SeenPicture
+from syphus.request import Message, Prompt, Request, Sampling, SeenPicture
 from syphus.task import Example, Task
 from syphus.task_files import shortened
 from syphus.wording import meant
@@ -53,25 +52,35 @@ def render_request(
     seed: int,
     as_json: bool = False,
     pictures: tuple[SeenPicture, ...] = (),
+    query: str | None = None,
 ) -> Request:
-    """Render one context's request."""
+    """Render one context's request.
+
+    Args:
+        task: The task.
+        prompt: What all requests of the run begin with.
+        context: The context.
+        model: Who is asked.
+        seed: What is drawn, and what the model samples by.
+        as_json: Whether the reply is wanted as JSON.
+        pictures: What the model is shown.
+        query: The context as text, where it is rendered already (`syphus.fit.fit_queries`).
+
+    Raises:
+        TaskError: the template fails.
+    """
+    sampling = task.sampling
     return Request(
         context_id=context.id,
         model=model,
         prompt=prompt,
-        query=render_query(task, context, seed=seed),
-        sampling=replace(task.sampling, seed=seed),
+        query=render_query(task, context, seed=seed) if query is None else query,
+        sampling=Sampling(sampling.temperature, sampling.top_p, sampling.max_tokens, seed),
         shape=task.shape,
         form=task.reply.form,
-        schema=render_schema(task) if as_json or not task.makes_records else None,
+        schema=task.reply_schema if as_json or not task.makes_records else None,
         pictures=pictures,
     )
-
-
-def render_schema(task: Task) -> str:
-    """Return the JSON schema of a reply, as text that is always the same."""
-    schema = task.form.schema(task.shape) if task.schema is None else task.schema
-    return json.dumps(schema, sort_keys=True)
 
 
 def render_pairs(task: Task, pairs: Iterable[Pair], *, as_json: bool = False) -> str:
@@ -93,22 +102,14 @@ def render_query(task: Task, context: Context, *, seed: int = 0, where: str = ""
     Raises:
         TaskError: the template fails.
     """
-    drawn = {
-        name: context.facts[name]
-        if name in context.facts
-        else random.Random(f"{seed}:{context.id}:{name}").sample(task.lists[name], count)
-        for name, count in task.context.draw.items()
-    }
-    shown = {**_shown(context), **drawn}
     try:
-        text = task.query.render(**shown)
+        text = task.query.fill(_shown(task, context, seed, task.query.reads))
     except Exception as error:  # noqa: BLE001  (whatever happens in a stranger's template is about the template)
         line = _line(error)
         place = f", line {line}" if line else ""
         about = f" (on {where or context.source or 'a context'})"
-        raise TaskError(
-            f"{str(task.folder / 'query.md.j2')!r}{place}{about}: {_explained(error, shown)}"
-        ) from None
+        said = _explained(error, [*_SHOWN, *task.context.draw])
+        raise TaskError(f"{str(task.folder / 'query.md.j2')!r}{place}{about}: {said}") from None
     text = text.strip()
     # Half a character, as `"%c"` can make one, could not be sent.
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
@@ -124,7 +125,7 @@ def _line(error: BaseException) -> int | None:
     return found
 
 
-def _explained(error: Exception, shown: Mapping[str, Any]) -> str:
+def _explained(error: Exception, shown: Collection[str]) -> str:
     """Say what to do about what Jinja says."""
     if isinstance(error, RecursionError):
         return "it calls itself too often, or a value is nested too deeply"
@@ -132,7 +133,7 @@ def _explained(error: Exception, shown: Mapping[str, Any]) -> str:
         return "it needs more memory than there is"
     said = shortened(str(error))
     if variable := re.fullmatch(r"'(\w+)' is undefined", said):
-        return f"there is no variable {variable[1]!r}{meant(variable[1], shown)}; there are: {', '.join(shown)}"
+        return f"there is no variable {variable[1]!r}{meant(variable[1], shown)}; there are: {', '.join(dict.fromkeys(shown))}"
     if member := re.fullmatch(r"'dict object' has no attribute '(\w+)'", said):
         return (
             f"there is no {member[1]!r} in it; where it may be missing, ask first: "
@@ -145,18 +146,16 @@ def _explained(error: Exception, shown: Mapping[str, Any]) -> str:
     return said
 
 
-def _shown(context: Context) -> dict[str, Any]:
-    """Return the template's variables: plain data, of which nothing can be reached."""
-    return {
-        "captions": list(context.captions),
-        "objects": _things(context.objects),
-        "pictures": [_picture(picture) for picture in context.pictures],
-        "segments": [
-            {"text": s.text, "start": s.start, "end": s.end, "objects": list(s.objects)}
-            for s in context.segments
-        ],
-        "facts": dict(context.facts),
-    }
+def _shown(task: Task, context: Context, seed: int, names: Collection[str]) -> dict[str, Any]:
+    """Return those of the template's variables: plain data, of which nothing can be reached."""
+    shown = {name: _SHOWN[name](context) for name in names if name in _SHOWN}
+    for name, count in task.context.draw.items():
+        if name in context.facts:
+            shown[name] = context.facts[name]
+        elif name in names:
+            draw = random.Random(f"{seed}:{context.id}:{name}")
+            shown[name] = draw.sample(task.lists[name], count)
+    return shown
 
 
 def _picture(picture: Picture) -> dict[str, Any]:
@@ -168,5 +167,24 @@ def _picture(picture: Picture) -> dict[str, Any]:
     }
 
 
+def _segment(segment: Segment) -> dict[str, Any]:
+    return {
+        "text": segment.text,
+        "start": segment.start,
+        "end": segment.end,
+        "objects": list(segment.objects),
+    }
+
+
 def _things(things: Iterable[Thing]) -> list[dict[str, Any]]:
     return [{"name": thing.name, "box": list(thing.box)} for thing in things]
+
+
+_SHOWN: dict[str, Callable[[Context], Any]] = {
+    "captions": lambda context: list(context.captions),
+    "objects": lambda context: _things(context.objects),
+    "pictures": lambda context: [_picture(picture) for picture in context.pictures],
+    "segments": lambda context: [_segment(segment) for segment in context.segments],
+    "facts": lambda context: dict(context.facts),
+}
+"""A template's variables, each made only where the template looks it up."""

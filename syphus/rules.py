@@ -28,6 +28,8 @@ _WEARER = re.compile(
     r"|(?:man|woman|person|lady|boy|girl|player) [A-HJ-Z]\b)|#?\bC\b(?!\+)(?!['’])",
 )
 """The one who wears the camera spoken of as somebody else, or people named by letters, as narrators do (not "the man I saw")."""
+_LIKE_ASCII = re.compile("[\u0130\u0131\u017f\u212a]")
+"""Letters that patterns without regard to case take for an i, an s or a k."""
 _FIRST = re.compile(r"\b(?:i|me|my|mine|myself|we|us|our|i'm|i've|i'd|i'll)\b", re.IGNORECASE)
 _SECOND = re.compile(r"\byou(?:r|rs|rself)?\b", re.IGNORECASE)
 
@@ -55,6 +57,17 @@ class Rules(BaseModel):
         words = "|".join(re.escape(word) for word in self.forbidden)
         return re.compile(rf"\b(?:{words})(?:s|es)?\b", re.IGNORECASE)
 
+    def all_kept(self, pairs: Iterable[Pair]) -> bool:
+        """Say quickly that no pair breaks a rule; False where that takes a look at each (`broken`)."""
+        if not self.names or self.person == "first":
+            return False
+        if self.max_answer_words or self.max_question_words:
+            return False
+        if not self.forbidden:
+            return True
+        # What no pair's text can hold, all their texts together do not hold.
+        return not self._may_forbid("\n".join([f"{pair[0]} {pair[1]}" for pair in pairs]))
+
     def broken(self, pair: Pair, names: Collection[str] = ()) -> str | None:
         """Return which rule a pair breaks, as a reason; None where it keeps them all.
 
@@ -63,19 +76,35 @@ class Rules(BaseModel):
             names: Names of people that its context gives (`names_in`).
         """
         text = f"{pair.question} {pair.answer}"
-        if self._forbidden and (said := self._forbidden.search(text)):
+        if self._forbidden and self._may_forbid(text) and (said := self._forbidden.search(text)):
             return f"it says {said[0]!r}"
         if not self.names and (name := self._name(pair, names)):
             return f"it names {name!r}"
         if self.person == "first" and (said := _WEARER.search(text)):
             return f"it speaks of the wearer or of others as {said[0]!r}"
-        words = len(_WORD.findall(pair.answer))
-        if self.max_answer_words and words > self.max_answer_words:
-            return f"the answer has {words} words, more than {self.max_answer_words}"
-        words = len(_WORD.findall(pair.question))
-        if self.max_question_words and words > self.max_question_words:
-            return f"the question has {words} words, more than {self.max_question_words}"
+        most = self.max_answer_words
+        if most and (words := len(_WORD.findall(pair.answer))) > most:
+            return f"the answer has {words} words, more than {most}"
+        most = self.max_question_words
+        if most and (words := len(_WORD.findall(pair.question))) > most:
+            return f"the question has {words} words, more than {most}"
         return None
+
+    def _may_forbid(self, text: str) -> bool:
+        """Return whether a forbidden word may be in a text: looked for as it is, which takes a tenth of the pattern's time."""
+        if self._plain is None or not (text.isascii() or not _LIKE_ASCII.search(text)):
+            return True
+        return any(map(text.lower().__contains__, self._plain))
+
+    @cached_property
+    def _plain(self) -> tuple[str, ...] | None:
+        """The forbidden words in small letters, but for those that hold another one; None where one is not all ASCII."""
+        if not all(map(str.isascii, self.forbidden)):
+            return None
+        words = sorted({word.lower() for word in self.forbidden}, key=len)
+        return tuple(
+            word for n, word in enumerate(words) if not any(other in word for other in words[:n])
+        )
 
     def names_in(self, context: Context) -> frozenset[str]:
         """Return the names that a context gives people, where the task forbids them."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
-from typing import Any, cast
+from typing import Any
 
-from jinja2 import pass_context
+from jinja2 import Undefined, pass_context, pass_environment
+from jinja2.filters import _GroupTuple
 from jinja2.runtime import Context
 
 from syphus.errors import TaskError
@@ -28,6 +29,17 @@ class Budget(Context):
     """The variables of one render, and what it may still spend."""
 
     left = BUDGET
+
+    def __init__(self, environment: Any, variables: dict[str, Any]) -> None:
+        """Set what Jinja's code asks for, and no more: there are no blocks, no exports, and nothing changes how values are escaped."""
+        self.parent = variables
+        self.vars = {}
+        self.environment = environment
+        self.eval_ctx = environment.evaluation
+        self.exported_vars = set()
+        self.name = None
+        self.globals_keys = set()
+        self.blocks = {}
 
     def spend(self, units: int) -> bool:
         """Take units off the budget; True, so that it can stand in a condition."""
@@ -54,14 +66,28 @@ class Budget(Context):
     def shown(self, value: Any) -> str:
         """Return a value as text."""
         kind = type(value)
-        if kind is not str:
-            if kind is not int and kind is not float:
-                self.spend(4 * weight(value, self.left))  # a quoted character may take ten
-            value = str(value)
-        self.left = left = self.left - 1 - (len(value) >> 2)
+        text = value if kind is str else str(value) if kind is int else self._text(value)
+        self.left = left = self.left - 1 - (len(text) >> 2)
         if left < 0:
             self.spend(0)
-        return cast("str", value)
+        return text
+
+    def _text(self, value: Any) -> str:
+        kind = type(value)
+        if kind is Undefined:  # of `{{ "," if … }}` without an else
+            self.spend(4)
+        elif kind is not float:
+            self.spend(4 * weight(value, self.left))  # a quoted character may take ten
+        return str(value)
+
+    def trimmed(self, value: Any) -> Any:
+        """Return `value | trim`, at the same price."""
+        if type(value) is not str:
+            return self.environment.filters["trim"](self, value)
+        self.left = left = self.left - 4 - (len(value) >> 1)
+        if left < 0:
+            self.spend(0)
+        return value.strip()
 
     def joined(self, values: tuple[Any, ...]) -> str:
         try:
@@ -176,6 +202,8 @@ def _sorted(budget: Budget, value: Any, args: tuple[Any, ...], named: dict[str, 
         # `groupby("name")`: of dicts, only the names are looked at.
         names = [thing.get(args[0], thing) for thing in value if type(thing) is dict]
         if len(names) == len(value):
+            if {str}.issuperset(map(type, names)):
+                return 4 * (1 + sum([1 + (len(name) >> 2) for name in names]))
             return 4 * budget.weigh(names)
     return 4 * budget.weigh(value) + _each(budget, value, args, named)
 
@@ -316,13 +344,17 @@ def priced_filter(function: Callable[..., Any], cost: Cost) -> Callable[..., Any
     """Return a filter that is paid for before it runs."""
     wanted = getattr(getattr(function, "jinja_pass_arg", None), "name", "")
     plain = cost is _all or cost is _each
+    quick = plain and not wanted
 
     @pass_context
     def filtered(context: Budget, value: Any, *args: Any, **named: Any) -> Any:
         if plain and type(value) is str and not args and not named:
             context.spend(4 + (len(value) >> 1))
+            if quick:
+                found = function(value)
+                return found if type(found) is str else bounded(found)
         else:
-            if isinstance(value, Iterator):
+            if type(value) is not list and isinstance(value, Iterator):
                 value = list(context.counted(value))
             context.spend(6 + cost(context, value, args, named))
         if wanted == "eval_context":
@@ -334,6 +366,26 @@ def priced_filter(function: Callable[..., Any], cost: Cost) -> Callable[..., Any
         return bounded(function(value, *args, **named))
 
     return filtered
+
+
+def grouping(general: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `groupby` with a short way for what templates group: dicts by a member that is a text."""
+
+    @pass_environment
+    def groupby(environment: Any, value: Any, *args: Any, **named: Any) -> Any:
+        name = args[0] if len(args) == 1 and not named else None
+        if type(value) is list and type(name) is str and name.isidentifier():
+            groups: dict[str, list[dict[str, Any]]] = {}
+            for thing in value:
+                own = thing.get(name) if type(thing) is dict else None
+                if type(own) is not str:
+                    break
+                groups.setdefault(own.lower(), []).append(thing)
+            else:
+                return [_GroupTuple(found[0][name], found) for _, found in sorted(groups.items())]
+        return general(environment, value, *args, **named)
+
+    return groupby
 
 
 def priced_test(function: Any) -> Callable[..., Any]:

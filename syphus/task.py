@@ -14,7 +14,9 @@ a model imitates examples and not rules. `syphus tasks check` looks harder (`syp
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -31,7 +33,7 @@ from syphus.task_files import listed, read_json, read_text, read_toml, read_yaml
 from syphus.wording import first_error, meant
 
 if TYPE_CHECKING:
-    import jinja2
+    from syphus.templates import Query
 
 _HERE = Path(__file__).parent
 BUILT_IN = next(p for p in (_HERE / "prompts", _HERE.parent / "prompts") if p.is_dir())
@@ -66,9 +68,7 @@ class Example(_Strict):
     @model_validator(mode="after")
     def _flat(self) -> Example:
         found = [
-            pair.model_copy(
-                update={"conversation": n, "topic": c.topic, "role": c.role, "reason": c.reason}
-            )
+            pair._replace(conversation=n, topic=c.topic, role=c.role, reason=c.reason)
             for n, c in enumerate(self.conversations)
             for pair in c.rounds
         ]
@@ -152,10 +152,10 @@ _FIELDS = frozenset(
     name
     for model in (
         _TaskFile, ContextRules, Reply, Rules, Related, _Sampling,
-        Example, _Conversation, Pair, Notes, PictureNotes, SegmentNotes, ThingNotes,
+        Example, _Conversation, Notes, PictureNotes, SegmentNotes, ThingNotes,
     )
     for name in model.model_fields
-)  # fmt: skip
+) | frozenset(Pair._fields)  # fmt: skip
 """Every key that a task's files may have, for who misspells one."""
 
 
@@ -175,7 +175,7 @@ class Task:
     related: str
     sampling: Sampling
     system: str
-    query: jinja2.Template
+    query: Query
     lists: dict[str, tuple[str, ...]]
     """Lines of the folder's `*.txt` files, by the file's stem."""
     examples: tuple[Example, ...]
@@ -185,10 +185,16 @@ class Task:
     """JSON schema of a reply in the form `json`."""
     folder: Path
 
-    @property
+    @cached_property
     def shape(self) -> Shape:
         reply = self.reply
         return Shape(reply.min_pairs, reply.max_pairs, reply.rounds, reply.options, reply.sentences)
+
+    @cached_property
+    def reply_schema(self) -> str:
+        """The JSON schema of a reply, as text that is always the same."""
+        schema = self.form.schema(self.shape) if self.schema is None else self.schema
+        return json.dumps(schema, sort_keys=True)
 
     @property
     def makes_records(self) -> bool:
@@ -288,7 +294,7 @@ def _head(folder: Path) -> _TaskFile:
     return head
 
 
-def _template(folder: Path) -> jinja2.Template:
+def _template(folder: Path) -> Query:
     from syphus.templates import compile_template
 
     path = folder / "query.md.j2"

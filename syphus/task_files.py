@@ -10,6 +10,7 @@ import json
 import math
 import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Any, NoReturn
@@ -146,26 +147,53 @@ def _read(
         raise TaskError(f"{str(path)!r} is not valid {kind}: {shortened(said)}") from None
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that comes to an end, too: no text of a few bytes that means gigabytes."""
+class _Careful:
+    """What makes safe YAML come to an end, too: no text of a few bytes that means gigabytes."""
 
     aliases = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
+        if self.check_event(yaml.AliasEvent):  # type: ignore[attr-defined]
             self.aliases += 1
             if self.aliases > MAX_ALIASES:
                 raise yaml.YAMLError(f"it has more than {MAX_ALIASES} aliases (`*name`)")
-        return super().compose_node(parent, index)
+        return super().compose_node(parent, index)  # type: ignore[misc]
 
     def construct_scalar(self, node: Any) -> Any:
         number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
         if number and len(node.value) > MAX_DIGITS:
             raise yaml.YAMLError(f"a number has more than {MAX_DIGITS} digits")
-        return super().construct_scalar(node)
+        return super().construct_scalar(node)  # type: ignore[misc]
+
+
+class _Loader(_Careful, yaml.SafeLoader):
+    pass
+
+
+def _quick_loader() -> type | None:
+    """Return a loader whose texts are parsed by libyaml, at a sixth of the time, where PyYAML has it.
+
+    Nodes are composed in Python still, since libyaml's own way has no end and no limit to its depth.
+    """
+    if not yaml.__with_libyaml__:
+        return None
+
+    class Quick(_Careful, yaml.composer.Composer, yaml.CSafeLoader):
+        def __init__(self, text: str) -> None:
+            yaml.CSafeLoader.__init__(self, text)
+            yaml.composer.Composer.__init__(self)
+
+    return Quick
+
+
+_QUICK = _quick_loader()
 
 
 def _load_yaml(text: str) -> Any:
+    if _QUICK is not None:
+        # What libyaml cannot read, PyYAML's own parser explains better.
+        with suppress(yaml.YAMLError, ValueError):
+            return yaml.load(text, Loader=_QUICK)  # a SafeLoader
     return yaml.load(text, Loader=_Loader)  # a SafeLoader
 
 

@@ -20,7 +20,6 @@ from types import BuiltinMethodType
 from typing import Any, cast
 
 from jinja2 import StrictUndefined, Template, TemplateSyntaxError, nodes
-from jinja2.compiler import CodeGenerator, Frame
 from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 from jinja2.utils import Namespace
@@ -29,6 +28,7 @@ from syphus import spending
 from syphus.errors import TaskError
 from syphus.spending import Budget, TemplateLimitError
 from syphus.task_files import shortened
+from syphus.template_code import Generator, meter
 
 MAX_TEXT = 4_000_000
 """Characters of a query; no model reads so much, and a context of it may still be shortened."""
@@ -39,7 +39,7 @@ CALL = 8
 """Units of a call, whatever it does."""
 
 
-def compile_template(text: str, path: str) -> Template:
+def compile_template(text: str, path: str) -> Query:
     """Compile a query's template.
 
     Args:
@@ -57,7 +57,7 @@ def compile_template(text: str, path: str) -> Template:
     try:
         tree = environment.parse(text)
         _refuse(tree)
-        _meter(tree)
+        meter(tree)
         code = environment.compile(tree)
     except TemplateSyntaxError as error:
         raise TaskError(
@@ -69,12 +69,25 @@ def compile_template(text: str, path: str) -> Template:
         ) from None
     except Exception as error:  # noqa: BLE001  (whatever a stranger's text makes Jinja say, it is about the text)
         raise TaskError(f"{path!r} is no template: {shortened(str(error))}") from None
-    return _Query.from_code(environment, code, environment.make_globals(None))
+    query = cast("Query", Query.from_code(environment, code, environment.globals))
+    query.reads = frozenset(environment.reads)
+    return query
 
 
-class _Query(Template):
+class Query(Template):
+    reads: frozenset[str]
+    """The variables that it looks up; no others need to be given."""
+
     def render(self, *args: Any, **kwargs: Any) -> str:
-        text = super().render(*args, **kwargs)
+        return self.fill(dict(*args, **kwargs))
+
+    def fill(self, variables: Mapping[str, Any]) -> str:
+        """Render, with less ado than Jinja's: there are no blocks, no modules and no other templates."""
+        context = Budget(self.environment, {**self.globals, **variables})
+        try:
+            text = "".join(self.root_render_func(context))
+        except Exception:  # noqa: BLE001  (Jinja puts the template's own lines into the traceback, and raises it again)
+            self.environment.handle_exception()
         if len(text) > MAX_TEXT:
             raise TemplateLimitError(
                 f"it makes {len(text):,} characters; a query has at most {MAX_TEXT:,}"
@@ -121,8 +134,12 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.code_generator_class = _Generator
+        self.code_generator_class = Generator
+        self.evaluation = nodes.EvalContext(self)
+        self.reads: set[str] = set()
+        """Variables that the template looks up."""
         self.globals = {"range": _range, "dict": dict, "namespace": _Namespace}
+        self.filters["groupby"] = spending.grouping(self.filters["groupby"])
         self.filters = {name: self.filters[name] for name in spending.FREE} | {
             name: spending.priced_filter(self.filters[name], cost)
             for name, cost in spending.FILTERS.items()
@@ -143,10 +160,12 @@ class _Environment(ImmutableSandboxedEnvironment):
         return ours or not callable(value)
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
-        # Jinja's own, for functions that take the context; we have none.
-        kwargs.pop("_loop_vars", None)
-        kwargs.pop("_block_vars", None)
+        if kwargs:  # Jinja's own, for functions that take the context; we have none.
+            kwargs.pop("_loop_vars", None)
+            kwargs.pop("_block_vars", None)
         if type(__obj) is Macro:
+            if not kwargs and len(args) == __obj._argument_count and not _takes_more(__obj):
+                return __obj._func(*args)
             return __obj(__context.eval_ctx, *args, **kwargs)
         if type(__obj) is _Format:
             return __obj.write(__self, __context, args, kwargs)
@@ -161,9 +180,9 @@ class _Environment(ImmutableSandboxedEnvironment):
         return super().call(__context, __obj, *args, **kwargs)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        budget = cast("Budget", context)
         if type(left) is float or (type(right) is float and type(left) is int):
             return self.binop_table[operator](left, right)
+        budget = cast("Budget", context)
         if isinstance(left, int) and isinstance(right, int):
             if operator == "*":
                 bits = left.bit_length() + right.bit_length()
@@ -189,6 +208,10 @@ class _Environment(ImmutableSandboxedEnvironment):
         if not isinstance(value, BuiltinMethodType) or not isinstance(value.__self__, str):
             return None
         return _Format(value) if value.__name__ in ("format", "format_map") else None
+
+
+def _takes_more(macro: Macro) -> bool:
+    return bool(macro.caller or macro.catch_kwargs or macro.catch_varargs)
 
 
 class _Format:
@@ -221,70 +244,6 @@ class _Formatter(SandboxedFormatter):
         return Formatter.format_field(self, value, format_spec)
 
 
-class _Generator(CodeGenerator):
-    """Jinja's, with what walks a value paying for it; `environment.<n>` stands for a body's price (`_meter`)."""
-
-    def visit_EnvironmentAttribute(self, node: nodes.EnvironmentAttribute, frame: Frame) -> None:  # noqa: N802
-        self.write(f"context.spend({node.name})")
-
-    def _output_child_pre(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:
-        self.write("context.shown(")
-
-    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802
-        self.write("context.joined((")
-        for part in node.nodes:
-            self.visit(part, frame)
-            self.write(", ")
-        self.write("))")
-
-    def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:  # noqa: N802
-        first, rest = node.expr, [operand.expr for operand in node.ops]
-        searched = [operand.expr for operand in node.ops if operand.op in ("in", "notin")]
-        scalar = any(isinstance(side, nodes.Const) for side in (first, *rest))
-        if scalar and not any(not isinstance(side, nodes.Const) for side in searched):
-            super().visit_Compare(node, frame)
-            return
-        self.write("(")
-        self._weighed(first, frame)
-        for operand in node.ops:
-            self.write(f" {_OPERATORS[operand.op]} ")
-            self._weighed(operand.expr, frame)
-        self.write(")")
-
-    def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:  # noqa: N802
-        if isinstance(node.arg, nodes.Slice):
-            self._weighed(node.node, frame)
-            self.write("[")
-            self.visit(node.arg, frame)
-            self.write("]")
-            return
-        self.write("environment.getitem(")
-        self.visit(node.node, frame)
-        self.write(", ")
-        self._weighed(node.arg, frame)
-        self.write(")")
-
-    def visit_Dict(self, node: nodes.Dict, frame: Frame) -> None:  # noqa: N802
-        self.write("{")
-        for item in node.items:
-            self._weighed(item.key, frame)
-            self.write(": ")
-            self.visit(item.value, frame)
-            self.write(", ")
-        self.write("}")
-
-    def _weighed(self, node: nodes.Expr, frame: Frame) -> None:
-        constant = isinstance(node, nodes.Const)
-        self.write("" if constant else "context.weighed(")
-        self.visit(node, frame)
-        self.write("" if constant else ")")
-
-
-_OPERATORS = {
-    "eq": "==", "ne": "!=", "gt": ">", "gteq": ">=", "lt": "<", "lteq": "<=", "in": "in", "notin": "not in",
-}  # fmt: skip
-
-
 def _refuse(tree: nodes.Template) -> None:
     """Refuse what reaches for other files, and texts that cannot be sent."""
     for node in tree.find_all(tuple(_REFUSED)):
@@ -304,23 +263,3 @@ _REFUSED = {
 
 def _is_sound(text: str) -> bool:
     return text.isascii() or not re.search("[\ud800-\udfff]", text)
-
-
-def _meter(node: nodes.Node) -> int:
-    """Make each body pay for itself when it runs; return what the rest of the node takes to run."""
-    if isinstance(node, nodes.For):
-        node.body.insert(0, _pays(4 + sum(map(_meter, node.body)), node.lineno))
-        if node.test is not None:
-            price = nodes.EnvironmentAttribute(str(2 + _meter(node.test)))
-            node.test = nodes.And(price, node.test, lineno=node.lineno)
-        return 1 + _meter(node.iter) + sum(map(_meter, node.else_))
-    if isinstance(node, nodes.Macro | nodes.CallBlock):
-        inside = sum(map(_meter, node.body)) + sum(map(_meter, node.defaults))
-        node.body.insert(0, _pays(8 + inside, node.lineno))
-        return 1 + (_meter(node.call) if isinstance(node, nodes.CallBlock) else 0)
-    own = 1 + (len(node.data) >> 2 if isinstance(node, nodes.TemplateData) else 0)
-    return own + sum(map(_meter, node.iter_child_nodes()))
-
-
-def _pays(units: int, line: int) -> nodes.Node:
-    return nodes.ExprStmt(nodes.EnvironmentAttribute(str(units)), lineno=line)

@@ -23,6 +23,8 @@ from syphus.errors import AnnotationError
 
 BATCH = 2_000
 """Rows held in memory at once."""
+PICTURES = 200
+"""Pictures that are looked up at once."""
 
 TITLE = "COCO captions and instances"
 
@@ -61,11 +63,11 @@ FROM images AS i
 WHERE rowid = (SELECT min(rowid) FROM images AS o WHERE o.id = i.id)
 ORDER BY rowid
 """
-_CAPTIONS = "SELECT caption FROM captions WHERE image = ? ORDER BY rowid"
+_CAPTIONS = "SELECT image, caption FROM captions WHERE image IN ({}) ORDER BY rowid"
 _BOXES = """
-SELECT c.name, x, y, w, h FROM boxes AS b
+SELECT image, c.name, x, y, w, h FROM boxes AS b
 JOIN categories AS c ON c.id = b.category AND c.file = b.file
-WHERE image = ? ORDER BY b.rowid
+WHERE image IN ({}) ORDER BY b.rowid
 """
 
 
@@ -91,7 +93,7 @@ def read(paths: Sequence[Path], options: Options) -> CocoReading:
         AnnotationError: a file is not valid JSON, or only a list.
     """
     for path in paths:
-        if _is_bare(files.beginning(path)):
+        if files.head(path).lstrip().startswith(b"[") and _is_bare(files.beginning(path)):
             raise AnnotationError(
                 f"{str(path)!r} is a bare list of COCO annotations, which does not say the pictures' names and sizes; "
                 "give the whole file, with `images`, `annotations` and `categories`"
@@ -102,7 +104,7 @@ def read(paths: Sequence[Path], options: Options) -> CocoReading:
 class CocoReading:
     def __init__(self, paths: Sequence[Path]) -> None:
         """Load the files; iterate to get contexts."""
-        self.paths = paths
+        self._names = [path.name for path in paths]
         self._scratch = Scratch(*_TABLES.values())
         self._connection = self._scratch.connection
         for file, path in enumerate(paths):
@@ -118,20 +120,32 @@ class CocoReading:
             "SELECT file, row, reason FROM problems ORDER BY file, row"
         ):
             yield Problem(self._where(file, row), reason)
-        for file, row, id_, name, width, height, stem, is_shared in self._connection.execute(
-            _PICTURES
-        ):
-            captions = tuple(text for (text,) in self._connection.execute(_CAPTIONS, (id_,)))
-            boxes = self._connection.execute(_BOXES, (id_,))
-            things, unread = sift(boxes, partial(_thing, width=width, height=height), "box")
-            where = self._where(file, row)
-            for reason in unread:
-                yield Problem(where, f"{name!r}, {reason}")
-            if not captions and not things:
-                yield Problem(where, f"{name!r} has no annotations")
-                continue
-            key = f"{stem}_{id_}" if is_shared else stem
-            yield Context(key, (Picture(name),), captions, tuple(things), source=where)
+        pictures = self._connection.execute(_PICTURES)
+        while block := pictures.fetchmany(PICTURES):
+            ids = [picture[2] for picture in block]
+            captions, boxes = self._about(_CAPTIONS, ids), self._about(_BOXES, ids)
+            for file, row, id_, name, width, height, stem, is_shared in block:
+                said, listed = captions.get(id_, ()), boxes.get(id_, ())
+                where = self._where(file, row)
+                things: Sequence[Thing] = ()
+                if listed:
+                    thing = partial(_thing, width=width, height=height)
+                    things, unread = sift(listed, thing, "box")
+                    for reason in unread:
+                        yield Problem(where, f"{name!r}, {reason}")
+                if not said and not things:
+                    yield Problem(where, f"{name!r} has no annotations")
+                    continue
+                key = f"{stem}_{id_}" if is_shared else stem
+                sentences = tuple([caption for _, caption in said])
+                yield Context(key, (Picture(name),), sentences, tuple(things), source=where)
+
+    def _about(self, query: str, ids: Sequence[str]) -> dict[str, list[tuple[Any, ...]]]:
+        """Return the rows about some pictures, by picture."""
+        found: dict[str, list[tuple[Any, ...]]] = {}
+        for row in self._connection.execute(query.format(", ".join("?" * len(ids))), ids):
+            found.setdefault(row[0], []).append(row)
+        return found
 
     def _load(self, file: int, path: Path) -> None:
         rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _TABLES}
@@ -148,12 +162,15 @@ class CocoReading:
             self._scratch.insert(table, left)
 
     def _where(self, file: int, row: int) -> str:
-        return f"{self.paths[file].name}#{row}"
+        return f"{self._names[file]}#{row}"
 
 
 def _thing(row: tuple[Any, ...], width: float, height: float) -> Thing:
-    name, *sides = row
-    return Thing(name, box(sides, "xywh_pixels", width, height))
+    _, name, x, y, w, h = row
+    left, top, right, bottom = x / width, y / height, (x + w) / width, (y + h) / height
+    if 0.0 <= left <= right <= 1.0 and 0.0 <= top <= bottom <= 1.0:
+        return Thing(name, (left, top, right, bottom))
+    return Thing(name, box((x, y, w, h), "xywh_pixels", width, height))
 
 
 def _row(section: str, item: Any, file: int, row: int) -> tuple[str, tuple[Any, ...]]:

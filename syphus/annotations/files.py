@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import itertools
 import re
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, cast
 
+from syphus.annotations import blocks
+from syphus.annotations.blocks import Readable
 from syphus.annotations.context import Problem
 from syphus.errors import AnnotationError
 
@@ -65,17 +69,17 @@ def head(path: Path) -> bytes:
 class _JsonBytes:
     """A file's bytes with Python's bare NaN and Infinity, which JSON has not, as texts: then only their row is bad."""
 
-    def __init__(self, file: IO[bytes], limit: float = float("inf")) -> None:
-        self._file = file
+    def __init__(self, file: Readable, limit: float = float("inf")) -> None:
+        self.plain = file
         self._left = limit
         self._in_text = False
 
     def read(self, size: int = -1) -> bytes:
-        chunk = self._file.read(int(min(size, self._left)) if size >= 0 else size)
+        chunk = self.plain.read(int(min(size, self._left)) if size >= 0 else size)
         self._left -= len(chunk)
         # No word and no escape may be cut in two.
         while chunk and (chunk[-1:] in b"-NaInfity" or _ends_in_escape(chunk)):
-            more = self._file.read(1)
+            more = self.plain.read(1)
             if not more:
                 break
             chunk += more
@@ -93,7 +97,19 @@ def _ends_in_escape(chunk: bytes) -> bool:
 
 
 def beginning(path: Path) -> Any:
-    """Return the JSON value of which the file's head is the beginning, as far as it goes; None if it is no JSON."""
+    """Return the JSON value of which the file's head is the beginning, as far as it goes; None if it is no JSON.
+
+    It is only to be looked at: several formats ask for it, and are given the same one.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return _beginning(path.absolute(), found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=2)
+def _beginning(path: Path, time: int, size: int) -> Any:
     import ijson
 
     builder = ijson.ObjectBuilder()
@@ -179,8 +195,29 @@ def sections(path: Path, names: Sequence[str], *, skip: str = "") -> Iterator[tu
         names: The lists.
         skip: A key of items that is left out, however large.
     """
-    for _, named in _read(path, lambda file: _sections(file, names, skip)):
+    for _, named in _read(path, lambda file: _sections_in_blocks(file, names, skip)):
         yield named
+
+
+def _sections_in_blocks(
+    file: _JsonBytes, names: Sequence[str], skip: str
+) -> Iterator[tuple[str, Any]]:
+    rest = blocks.Rest()
+    yield from blocks.sections(file.plain, names, skip, rest)
+    if rest.text is not None:
+        events = _sections(_JsonBytes(_Continued(rest.text, file.plain)), names, skip)
+        yield from itertools.islice(events, rest.extra, None)
+
+
+class _Continued:
+    """A text, and the file that goes on with it."""
+
+    def __init__(self, text: bytes, file: Readable) -> None:
+        self._text = io.BytesIO(text)
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        return self._text.read(size) or self._file.read(size)
 
 
 def _sections(file: _JsonBytes, names: Sequence[str], skip: str) -> Iterator[tuple[str, Any]]:
@@ -218,7 +255,10 @@ def _read(path: Path, parse: Any) -> Iterator[tuple[int, Any]]:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    said = error.args[0] if len(error.args) == 1 else str(error)
+    # yajl shows bytes where they are no text.
+    text = said.decode(errors="replace") if isinstance(said, bytes) else str(error)
+    return text.strip().splitlines()[0] if text.strip() else type(error).__name__
 
 
 # Files of lines

@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 BATCH = 2_000
 """Rows held in memory at once."""
+BLOCK = 64
+"""Contexts whose ids are made unique at once."""
 
 Rows = Callable[[Path], Iterable[tuple[str, Any] | Problem]]
 """A file's rows, each with its place; see `syphus.annotations.files`."""
@@ -200,20 +202,49 @@ class Unique:
         return len(self._reading)
 
     def __iter__(self) -> Iterator[Context | Problem]:
-        scratch = Scratch("ids (id TEXT PRIMARY KEY, used INTEGER) WITHOUT ROWID")
-        for item in self._reading:
-            if isinstance(item, Context):
-                id_ = _free(scratch.connection, item.id)
-                yield item if id_ == item.id else dataclasses.replace(item, id=id_)
-            else:
-                yield item
+        scratch = Scratch("ids (id TEXT PRIMARY KEY, used INTEGER, block INTEGER) WITHOUT ROWID")
+        for number, block in enumerate(_blocks(self._reading)):
+            ids = [(item.id, number) for item in block if isinstance(item, Context)]
+            if _take(scratch.connection, ids):
+                yield from block
+                continue
+            for item in block:
+                if isinstance(item, Context):
+                    id_ = _free(scratch.connection, item.id, number)
+                    yield item if id_ == item.id else dataclasses.replace(item, id=id_)
+                else:
+                    yield item
 
 
-def _free(connection: sqlite3.Connection, wanted: str) -> str:
+def _blocks(items: Iterable[T]) -> Iterator[list[T]]:
+    """Yield some items at a time; those before an error too."""
+    block: list[T] = []
+    try:
+        for item in items:
+            block.append(item)
+            if len(block) == BLOCK:
+                yield block
+                block = []
+    except Exception:
+        yield block
+        raise
+    yield block
+
+
+def _take(connection: sqlite3.Connection, ids: Sequence[tuple[str, int]]) -> bool:
+    """Take a block's ids if all of them are free, as nearly always, or none."""
+    taken = connection.executemany("INSERT OR IGNORE INTO ids VALUES (?, 1, ?)", ids).rowcount
+    if not ids or taken == len(ids):
+        return True
+    connection.executemany("DELETE FROM ids WHERE id = ? AND block = ?", ids)
+    return False
+
+
+def _free(connection: sqlite3.Connection, wanted: str, block: int) -> str:
     """Return the id, or the first free one made from it, and take it."""
-    take = "INSERT OR IGNORE INTO ids VALUES (?, 1)"
+    take = "INSERT OR IGNORE INTO ids VALUES (?, 1, ?)"
     id_ = wanted
-    while not connection.execute(take, (id_,)).rowcount:
+    while not connection.execute(take, (id_, block)).rowcount:
         connection.execute("UPDATE ids SET used = used + 1 WHERE id = ?", (wanted,))
         [(used,)] = connection.execute("SELECT used FROM ids WHERE id = ?", (wanted,)).fetchall()
         id_ = f"{wanted}_{used}"

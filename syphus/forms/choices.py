@@ -19,6 +19,7 @@ from syphus.forms.clean import clean, says_something
 from syphus.forms.lines import Labels, Part
 from syphus.forms.loose_json import Object
 from syphus.forms.pair import Pair
+from syphus.forms.patterns import lazily
 from syphus.forms.reading import read_either, said
 from syphus.forms.wanted import PHRASE, QUESTION, TEXT, finish, list_of, object_of, times
 from syphus.request import Shape
@@ -38,7 +39,7 @@ _IDEOGRAPHS = "一二三四五六七八九十"
 _ANY = 4
 """Options of an example, where any number of them is allowed."""
 # "2", "(b)", "B) A cat", "Option 2 - A cat"; "A cat" has no mark.
-_MARKED = re.compile(
+_MARKED = lazily(
     rf"""[(\[（【]? (?:(?:{words.OPTION})\s*\#?)? \s*
          (?P<mark>[^\W_]{{1,3}}) \s? (?:[)\]）】.:：、]+(?=\s|$|[^\x00-\x7f])|[)）、]|$|(?=\s?[(（])|(?=\s[–-]\s))
          [\s–-]* (?P<text>.*)""",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
-_THOUGHT = re.compile(r"^[ \t]*<(think|thinking|reasoning)>", re.IGNORECASE | re.MULTILINE)
+from syphus.forms.patterns import lazily
+
+_THOUGHT = lazily(r"^[ \t]*<(think|thinking|reasoning)>", re.IGNORECASE | re.MULTILINE)
 # A reply may begin within its thoughts, where the prompt wrote the opening tag.
-_THOUGHT_END = re.compile(
+_THOUGHT_END = lazily(
     r"^[ \t]*</(?:think|thinking|reasoning)>|</(?:think|thinking|reasoning)>[ \t]*$",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -30,7 +32,7 @@ _WRAPPINGS = (
 )
 _WRAPPED_IN_WRAPPED = 3
 """Wrappings around one text, at most: `**"text"**` has two."""
-_APOSTROPHE = re.compile(r"(?<=\w)['’](?=\w)")
+_APOSTROPHE = lazily(r"(?<=\w)['’](?=\w)")
 
 
 def without_thoughts(text: str) -> str:
@@ -53,7 +55,9 @@ def without_thoughts(text: str) -> str:
 
 def clean(text: str) -> str:
     """Strip space and what wraps a whole text: quotes and emphasis; inner ones stay."""
-    text = _stripped(_CONTROL.sub("", text))
+    text = stripped(_CONTROL.sub("", text))
+    if text[:1].isalnum():  # most texts: no wrapping begins with a letter or digit
+        return text
     for _ in range(_WRAPPED_IN_WRAPPED):
         inner = _unwrapped(text)
         if inner == text:
@@ -67,7 +71,8 @@ def says_something(text: str) -> bool:
     return any(map(str.isalnum, text))
 
 
-def _stripped(text: str) -> str:
+def stripped(text: str) -> str:
+    """Strip space, and characters that cannot be seen."""
     return text.strip().strip(_INVISIBLE).strip()
 
 
@@ -80,5 +85,5 @@ def _unwrapped(text: str) -> str:
             seen = _APOSTROPHE.sub("", inner) if closing in "'’" else inner
             # `"Yes", she said, "no"` is not one quotation.
             if opening not in seen and closing not in seen and says_something(inner):
-                return _stripped(inner)
+                return stripped(inner)
     return text

@@ -14,6 +14,7 @@ from functools import cached_property
 from itertools import islice
 
 from syphus.forms.clean import clean
+from syphus.forms.patterns import lazily
 
 _HEAD = 160
 """Characters of a line in which its label must end."""
@@ -21,12 +22,12 @@ _LINES = 50_000
 """Lines of a reply; a text with more is not read to its end."""
 _INSIDE = 20_000
 """Characters of a line in which a question and its answer stand together, at most."""
-_NEWLINE = re.compile(r"\r\n?|\n")
-_FENCE = re.compile(r"\s{0,8}(?:```+|~~~+)\s*(?P<info>[\w+-]*)\s*$")
+_NEWLINE = lazily(r"\r\n?|\n")
+_FENCE = lazily(r"\s{0,8}(?:```+|~~~+)\s*(?P<info>[\w+-]*)\s*$")
 # A rule, or a number that stands alone before the next label.
-_DECORATION = re.compile(r"[\s>]*(?:[-*_=~—]{3,}|[#*_(\[]*\d{1,3}[.)\]][*_]*)?\s*$")
-_EMPHASIS = re.compile(r"[*_]+")
-_SINGLE = re.compile(r"[^\W\d_]$")
+_DECORATION = lazily(r"[\s>]*(?:[-*_=~—]{3,}|[#*_(\[]*\d{1,3}[.)\]][*_]*)?\s*$")
+_EMPHASIS = lazily(r"[*_]+")
+_SINGLE = lazily(r"[^\W\d_]$")
 
 _BEFORE = r"""(?P<before>(?:
         [\s>\#*_`~•·‣◦▪●○►▶➤+|\-–—\u200b\u200e\u200f\u061c\ufeff]       # Markdown, bullets, marks of direction
@@ -42,7 +43,7 @@ _AFTER = r"""(?P<after>
     )
     (?:(?P<colon>[:：]|[.)–—-](?=\s|$))|(?(closed)|$))"""
 # A line's own number or letter: 1.  2)  (a)  **B.**  ①  3、
-_BARE = re.compile(
+_BARE = lazily(
     r"""(?P<before>[\s>*_•+-]*+)
         (?:[(\[（【]?(?P<mark>\d{1,3}|[a-zＡ-Ｚａ-ｚ])(?P<after>[*_]{0,2})(?P<colon>[)\]、．）】：]|[.:](?=[\s*_]|[^\x00-\x7f]|$))
           |(?P<circled>[①-⑳]|[一二三四五六七八九十]{1,3}(?=、)) 、?)

@@ -13,6 +13,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from syphus.forms.patterns import lazily
+
 _DEPTH = 32
 """Brackets in brackets; what is deeper is no reply."""
 _VALUES = 1_000
@@ -20,11 +22,11 @@ _VALUES = 1_000
 _STRAY_QUOTES = 40
 """Quotes inside a string without a backslash before them, at most."""
 
-_OPENING = re.compile(r"[{\[]")
+_OPENING = lazily(r"[{\[]")
 # Commas say nothing that the values do not say. Comments between /* and */ are short: without a bound, each of many
 # openings would be followed to the end of the text.
-_SKIPPED = re.compile(r"(?:[\s,，;]++|//[^\n]*+|\#[^\n]*+|/\*(?s:.){0,500}?\*/)*+")
-_TOKEN = re.compile(
+_SKIPPED = lazily(r"(?:[\s,，;]++|//[^\n]*+|\#[^\n]*+|/\*(?s:.){0,500}?\*/)*+")
+_TOKEN = lazily(
     r"""(?P<bracket>[{}\[\]])
        |(?P<quote>["'“”‘’])
        |(?P<number>[-+]?\d[\d.]*+(?:[eE][-+]?\d++)?)(?=[\s,，;\]}/\#]|$)
@@ -32,20 +34,20 @@ _TOKEN = re.compile(
        |(?P<key>\w{1,40}+)(?=\s*+[:：])""",
     re.VERBOSE,
 )
-_COLON = re.compile(r"\s*+[:：]")
+_COLON = lazily(r"\s*+[:：]")
 _WORDS = {"true": True, "True": True, "false": False, "False": False}
 
 _Place = Literal["key", "member", "item"]
 # What follows the quote that ends a string; a quote followed by something else stands inside the string.
 _AFTER: dict[_Place, re.Pattern[str]] = {
-    "key": re.compile(r"\s*+(?:[:：]|\Z)"),
-    "member": re.compile(
+    "key": lazily(r"\s*+(?:[:：]|\Z)"),
+    "member": lazily(
         r"""\s*+(?:[}\]]|//|/\*|```|\Z)
            |\s*+[,，;]\s*+(?:["'“‘}\]/\#]|```|\Z|\w{1,40}+\s*+[:：])
            |[^\S\n]*+\n\s*+["'“‘]                                   # a line ends, and its comma is missing""",
         re.VERBOSE,
     ),
-    "item": re.compile(
+    "item": lazily(
         r"""\s*+(?:[}\]]|//|/\*|```|\Z)
            |\s*+[,，;]\s*+(?:["'“‘{}\[\]/\#\d+-]|```|\Z|(?:true|false|null|True|False|None)\b)
            |[^\S\n]*+\n\s*+["'“‘{\[]""",
@@ -53,12 +55,12 @@ _AFTER: dict[_Place, re.Pattern[str]] = {
     ),
 }
 _QUOTES = {
-    opening: re.compile(rf"\\.|[{closing}]", re.DOTALL)
+    opening: lazily(rf"\\.|[{closing}]", re.DOTALL)
     for opening, closing in {
         '"': '"', "'": "'’", "“": "”“\"", "”": "”“\"", "‘": "’‘'", "’": "’‘'",
     }.items()
 }  # fmt: skip
-_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_ESCAPE = lazily(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _ESCAPED = {
     "n": "\n",
     "t": "\t",
@@ -70,7 +72,7 @@ _ESCAPED = {
     "\\": "\\",
     "/": "/",
 }
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_SURROGATE = lazily(r"[\ud800-\udfff]")
 
 
 class Number(str):

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,12 +14,13 @@ from syphus.forms.clean import says_something
 from syphus.forms.lines import Labels, Part
 from syphus.forms.loose_json import Number, Object
 from syphus.forms.pair import Pair
+from syphus.forms.patterns import lazily
 from syphus.forms.reading import read_either, said
 from syphus.forms.wanted import TEXT, finish, list_of, object_of
 from syphus.request import Shape
 
 _LABELS = Labels({"text": f"{words.TEXT}|{words.ANSWER}"}, bare=True)
-_BULLET = re.compile(r"^\s{0,8}[*•·‣▪●+–-]\s+(?P<text>.*)$")
+_BULLET = lazily(r"^\s{0,8}[*•·‣▪●+–-]\s+(?P<text>.*)$")
 
 
 def describe(shape: Shape) -> str:

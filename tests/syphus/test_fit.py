@@ -6,11 +6,11 @@ import pytest
 
 from syphus.annotations.context import Context, Picture, Problem, Segment, Thing
 from syphus.errors import TaskError
-from syphus.fit import Cuts, fit, query_limit
+from syphus.fit import Cuts, fit, fit_queries, query_limit
 from syphus.prices import estimate_tokens
 from syphus.render import render_prompt, render_query
 from syphus.scaffolding import write_task
-from syphus.task import ContextRules, load_task
+from syphus.task import ContextRules, built_in_tasks, load_task
 
 BOX = (0.1, 0.1, 0.5, 0.5)
 
@@ -36,6 +36,26 @@ def test_what_fits_is_passed_on_as_it_is():
     context = Context("v", segments=segments(3), video="v")
     problem = Problem("a.json#1", "no text")
     assert fitted(task(), context, problem) == ([context, problem], Cuts(shown=1))
+
+
+def test_what_fits_goes_on_with_the_text_that_a_request_would_render():
+    chosen = task(long="split")
+    contexts = [Context("v", segments=segments(3)), Context("w", segments=segments(90))]
+    found = list(fit_queries(chosen, contexts, 300, Cuts()))
+    assert [item.context for item in found] == fitted(chosen, *contexts, limit=300)[0]
+    assert [item.query for item in found] == [render_query(chosen, c) for c, _ in found]
+
+
+def test_what_a_seed_draws_is_in_the_text():
+    chosen = next(t for t in map(load_task, built_in_tasks()) if t.context.draw)
+    context = chosen.examples[0].as_context()
+    context = replace(context, facts={})
+    texts = set()
+    for seed in range(5):
+        [one] = fit_queries(chosen, [context], 10_000, Cuts(), seed=seed)
+        assert one.query == render_query(chosen, context, seed=seed)
+        texts.add(one.query)
+    assert len(texts) > 1
 
 
 def test_what_a_task_needs_and_a_context_lacks_is_said():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syphus.annotations import files
-from syphus.annotations.context import Problem
+from syphus.annotations.context import Context, Problem
 from syphus.annotations.groups import Grouped, Unique
 from syphus.errors import AnnotationError
 from tests.syphus.annotations.samples import write
@@ -131,3 +131,51 @@ def test_memory_does_not_grow_with_the_groups(tmp_path, monkeypatch):
     peak(10)  # what is loaded once
     small, large = peak(1_000), peak(8_000)
     assert large < 1.3 * small
+
+
+class Listed(list):
+    """A reading of what is in a list; an error in it is raised."""
+
+    def __iter__(self):
+        for item in super().__iter__():
+            if isinstance(item, Exception):
+                raise item
+            yield item
+
+
+def uniquely(ids):
+    """Name as `Unique` does: each by its own name, or by the first number from 2 on that is free."""
+    used, found = {}, []
+    for wanted in ids:
+        id_ = wanted
+        while id_ in used:
+            used[wanted] += 1
+            id_ = f"{wanted}_{used[wanted]}"
+        used[id_] = 1
+        found.append(id_)
+    return found
+
+
+ids = st.lists(st.sampled_from(["a", "b", "a_2", "a_2_2", "b_3", "c"]) | st.none(), max_size=24)
+
+
+@given(ids, st.integers(1, 5))
+def test_ids_are_unique_however_many_are_looked_at_at_once(ids, size):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("syphus.annotations.groups.BLOCK", size)
+        items = [Problem("there", "bad") if id_ is None else Context(id_) for id_ in ids]
+        found = list(Unique(Listed(items)))
+    assert [item for item in found if isinstance(item, Problem)] == [
+        Problem("there", "bad")
+    ] * ids.count(None)
+    assert [isinstance(item, Problem) for item in found] == [id_ is None for id_ in ids]
+    named = [item.id for item in found if isinstance(item, Context)]
+    assert named == uniquely([id_ for id_ in ids if id_ is not None])
+    assert len(set(named)) == len(named)
+
+
+def test_what_comes_before_an_error_is_passed_on():
+    rest = iter(Unique(Listed([Context("a"), Context("a"), AnnotationError("broken")])))
+    assert [next(rest).id, next(rest).id] == ["a", "a_2"]
+    with pytest.raises(AnnotationError, match="broken"):
+        next(rest)

@@ -51,10 +51,10 @@ def some(pair):
 
 
 REPLIES = st.one_of(
-    st.tuples(st.just("pairs"), some(st.builds(Pair, question=LINE, answer=LINE))),
+    st.tuples(st.just("pairs"), some(st.tuples(LINE, LINE).map(lambda said: Pair(*said)))),
     st.tuples(st.just("choices"), some(choice())),
     st.tuples(st.just("conversations"), conversations()),
-    st.tuples(st.just("texts"), some(st.builds(Pair, question=st.just(""), answer=LINE))),
+    st.tuples(st.just("texts"), some(LINE.map(lambda answer: Pair("", answer)))),
 )
 
 
