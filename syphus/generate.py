@@ -1,104 +1,54 @@
 """The loop from annotations to stored pairs.
 
-    contexts ─► cut to size ─► workers: ask until it can be read ─► buffer ─► pictures, records, verdicts, readings
+    contexts ─► cut to size, rendered ─► looked up ─► workers: ask until it can be read ─► buffer ─► pictures, records, verdicts, readings
 
-It streams: a worker takes the next context when it is free, and what is finished is written every few seconds, so memory does
-not grow with the annotations. Killed at any moment it loses no reply (see `syphus.ledger`); run again, it skips what is stored,
+It streams: a worker takes the next context when it is free, and what is finished is written every few seconds beside the work, so
+memory does not grow with the annotations. Killed at any moment it loses no reply (see `syphus.ledger`); run again, it skips what is stored,
 parses what was answered, and sends what was not.
+
+With a provider's batches (`syphus.batch`) it goes over the contexts more than once: what nobody has answered is put into a batch,
+and when its replies are in the ledger the next pass reads them; what cannot be read goes into the next batch.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING
 
 from mimicit.errors import PictureError
-from mimicit.schema import ImageRecord
+from mimicit.schema import ImageRecord, Instruction
 from mimicit.store import Store
 from syphus.annotations.context import Context, Problem
-from syphus.asking import SAMPLES, Asker, Tally, running, work
-from syphus.errors import ProviderError, StopError
-from syphus.fit import Cuts, fit, query_limit
+from syphus.asking import UNASKED, Asker, Tally, Unasked
+from syphus.errors import BudgetError, ProviderError, StopError
+from syphus.fit import Cuts
 from syphus.forms import Pair
+from syphus.job import Job
 from syphus.ledger import Ledger, Reading, Reply
-from syphus.pairing import paired
+from syphus.pacing.endpoints import Endpoints
 from syphus.parse import parse_pairs
 from syphus.pictures import image_ids, read_pictures, seen
-from syphus.prices import facts_of
 from syphus.providers.base import Provider
 from syphus.records import Records, make_records
-from syphus.render import render_prompt, render_request
 from syphus.request import Prompt, Request
-from syphus.task import Task
+from syphus.running import Buffer, as_endpoints, budget_of, running, work
 
-FLUSH_SECONDS = 15.0
-FLUSH_RECORDS = 2_000
+if TYPE_CHECKING:
+    from syphus.batch import BatchLane, BatchState
+
+__all__ = ["Job", "Report", "generate", "run"]
+
+log = logging.getLogger(__name__)
+
+FLUSH_CONTEXTS = 2_000
 FLUSH_BYTES = 256 << 20
+LOOK_AHEAD = 16
+"""Contexts that are rendered and looked up at once: more stop replies from being taken, fewer cost more queries."""
 CUT_OFF_HINT = " ([sampling] max_tokens of the task sets it)"
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a run is asked to do."""
-
-    task: Task
-    contexts: Iterable[Context | Problem]
-    images: Path | None
-    """Folder of the pictures; None stores records without them."""
-    model: str
-    seed: int = 0
-    arguments: Sequence[str] = ()
-    """The command line, for the ledger."""
-    as_json: bool | None = None
-    """Whether replies are wanted as JSON of a schema; None leaves it to what the model can do."""
-    see: bool = False
-    """Whether the model is shown the pictures themselves."""
-    limit: int | None = None
-    """Contexts, at most."""
-    similar: str = "tfidf"
-    """By what pictures are paired, for tasks of two pictures."""
-    tries: int = SAMPLES
-    """How often a context is asked about until its reply can be read."""
-
-    @property
-    def wants_json(self) -> bool:
-        return facts_of(self.model).has_schema if self.as_json is None else self.as_json
-
-    def prompt(self) -> Prompt:
-        """Render what all its requests begin with."""
-        return render_prompt(self.task, as_json=self.wants_json)
-
-    def fitted(self, prompt: Prompt, cuts: Cuts) -> Iterator[Context | Problem]:
-        """Pass its contexts on, cut to size, as many as it is limited to.
-
-        Raises:
-            TaskError: the task is too long for the model.
-        """
-        count = 0
-        limit = query_limit(self.task, prompt, self.model)
-        contexts = paired(self.task, self.contexts, self.similar)
-        for item in fit(self.task, contexts, limit, cuts):
-            if isinstance(item, Context):
-                if count == self.limit:
-                    return
-                count += 1
-            yield item
-
-    def request(
-        self, prompt: Prompt, context: Context, images: Sequence[ImageRecord] = ()
-    ) -> Request:
-        return render_request(
-            self.task,
-            prompt,
-            context,
-            model=self.model,
-            seed=self.seed,
-            as_json=self.wants_json,
-            pictures=tuple(seen(image) for image in images) if self.see else (),
-        )
 
 
 @dataclass
@@ -119,9 +69,19 @@ class Report(Tally):
     """Contexts that were cut into several."""
     left_out: int = 0
     """Clips with fewer segments than the task wants."""
+    differing: int = 0
+    """Records that were read otherwise than they are stored; those stay."""
+    batches: BatchState | None = None
+    """Where the provider's batches stand."""
+
+    def begin_again(self) -> None:
+        """Count anew what is counted over all contexts."""
+        self.contexts = self.answered = self.pairs = self.reused = self.waiting = 0
+        self.shortened = self.split = self.left_out = self.problem_count = 0
+        self.problems = []
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Finished:
     """A context's outcome, ready to be written."""
 
@@ -131,41 +91,85 @@ class _Finished:
     images: tuple[ImageRecord, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A context, what is asked about it, and what the ledger has of that."""
+
+    context: Context
+    request: Request
+    found: Reply | Unasked | None = UNASKED
+    images: tuple[ImageRecord, ...] = ()
+
+
 class _Run:
     """The state that the workers of one run share."""
 
     def __init__(
-        self, job: Job, store: Store, ledger: Ledger, asker: Asker, report: Report, prompt: Prompt
+        self,
+        job: Job,
+        store: Store,
+        asker: Asker,
+        report: Report,
+        prompt: Prompt,
+        taken: Callable[[Instruction], Awaitable[None]] | None,
     ) -> None:
         self.job = job
         self.store = store
-        self.ledger = ledger
         self.asker = asker
         self.report = report
         self.prompt = prompt
-        self.buffer: list[_Finished] = []
-        self.buffered_bytes = 0
-        self.flushed = time.monotonic()
+        self.buffer = Buffer(self._write, self._noted, count=FLUSH_CONTEXTS, size=FLUSH_BYTES)
+        self.taken = taken
 
-    async def handle(self, context: Context) -> None:
+    def questions(self) -> Iterator[_Question]:
+        """Render what is to be asked, and look it up in the ledger, some at a time."""
+        cuts, report = Cuts(), self.report
+        fitted = self.job.rendered(self.prompt, cuts)
+        while block := list(islice(fitted, LOOK_AHEAD)):
+            report.shortened, report.split, report.left_out = (
+                cuts.shortened, cuts.split, cuts.left_out,
+            )  # fmt: skip
+            asked = []
+            for item in block:
+                if isinstance(item, Problem):
+                    report.note(item)
+                else:
+                    request = self.job.request(self.prompt, item.context, query=item.query)
+                    asked.append((item.context, request))
+            if (
+                self.job.see
+            ):  # what is asked depends on the pictures, which are read when it is their turn
+                yield from (_Question(context, request) for context, request in asked)
+                continue
+            replies = self.asker.look_up([request for _, request in asked])
+            for (context, request), reply in zip(asked, replies, strict=True):
+                yield _Question(context, request, reply)
+
+    async def handle(self, question: _Question) -> None:
         """Bring one context to its end: stored before, stored now, or a problem."""
+        context, request = question.context, question.request
         images: tuple[ImageRecord, ...] = ()
 
         async def read_images() -> None:
             nonlocal images
-            images = images or await asyncio.to_thread(
-                read_pictures, self.job.task, context, self.job.images
-            )
+            if self.job.images is not None and not images:
+                images = await asyncio.to_thread(
+                    read_pictures, self.job.task, context, self.job.images
+                )
 
         try:
             if self.job.see:
                 await read_images()
-            request = self.job.request(self.prompt, context, images)
-            answer = await self.asker.ask(request, self._pairs, before=read_images)
+                request = replace(request, pictures=tuple(seen(image) for image in images))
+            answer = await self.asker.ask(
+                request, self._pairs, before=read_images, found=question.found
+            )
         except StopError:
             raise
         except (PictureError, ProviderError) as error:
             self.report.note(Problem(context.source, str(error)))
+            return
+        if answer.waits:
             return
         if answer.was_stored and answer.reply:
             self.report.answered += 1
@@ -175,7 +179,7 @@ class _Run:
             self.report.note(Problem(context.source, answer.problem + hint))
         else:
             self.report.answered += 1
-            self._keep(context, answer.reply, answer.value, images)
+            await self._keep(context, answer.reply, answer.value, images)
 
     def _pairs(self, reply: Reply) -> tuple[Pair, ...]:
         task = self.job.task
@@ -183,7 +187,7 @@ class _Run:
             reply.text, shape=task.shape, form=task.reply.form, finish_reason=reply.finish_reason
         )
 
-    def _keep(
+    async def _keep(
         self,
         context: Context,
         reply: Reply,
@@ -193,78 +197,169 @@ class _Run:
         task = self.job.task
         ids = tuple(image.id for image in images) or image_ids(task, context)
         made = make_records(task, context, reply, pairs, ids, digest=self.prompt.digest)
-        self.buffer.append(_Finished(context.id, reply, made, images))
-        self.buffered_bytes += sum(len(image.image) for image in images)
-        if (
-            len(self.buffer) >= FLUSH_RECORDS
-            or self.buffered_bytes >= FLUSH_BYTES
-            or time.monotonic() - self.flushed >= FLUSH_SECONDS
-        ):
-            self.flush()
+        self.report.pairs += len(made.rows)
+        self.report.broken += len(made.verdicts)
+        if self.taken:
+            for record in made.records:
+                await self.taken(record)
+        size = sum(len(image.image) for image in images)
+        await self.buffer.put(_Finished(context.id, reply, made, images), size)
 
-    def flush(self) -> None:
-        """Write what is finished: pictures, the records that name them, what speaks against these, and that they were read."""
-        self.flushed = time.monotonic()
-        buffer, self.buffer, self.buffered_bytes = self.buffer, [], 0
-        if not buffer:
-            return
-        added = self.store.add_images(image for finished in buffer for image in finished.images)
+    def _write(self, finished: list[_Finished]) -> None:
+        """Write pictures, the records that name them, and what speaks against these."""
+        added = self.store.add_images(image for one in finished for image in one.images)
         for id_ in added.conflicts:
             self.report.note(Problem(id_, "the dataset has another picture of this id; it stays"))
-        verdicts = [verdict for finished in buffer for verdict in finished.made.verdicts]
-        self.store.add([record for finished in buffer for record in finished.made.records])
-        self.store.add_verdicts(verdicts)
-        self.ledger.read(
-            Reading(finished.reply.id, len(finished.made.records), context=finished.context)
-            for finished in buffer
-        )
-        self.report.pairs += sum(len(finished.made.records) for finished in buffer)
-        self.report.broken += len(verdicts)
+        stored = self.store.add([row for one in finished for row in one.made.rows])
+        self.report.differing += len(stored.conflicts)
+        self.store.add_verdicts([verdict for one in finished for verdict in one.made.verdicts])
         self.store.try_sync()
+
+    def _noted(self, finished: list[_Finished]) -> None:
+        """Note that replies were read, now that their records are stored."""
+        self.asker.ledger.read(
+            Reading(one.reply.id, len(one.made.rows), context=one.context) for one in finished
+        )
 
 
 def generate(
     job: Job,
     store: Store,
-    provider: Provider,
+    model: Provider | Endpoints,
     *,
-    concurrency: int,
+    concurrency: int | None = None,
+    budget: float | None = None,
+    batch: bool = False,
+    replay: bool = False,
     progress: Callable[[Report], None] = lambda report: None,
 ) -> Report:
     """Ask about every context, and put the pairs and pictures into the dataset.
 
+    Args:
+        job: What to do; with `batch` its contexts are gone through more than once.
+        store: The dataset.
+        model: Who is asked.
+        concurrency: Requests at once, where `model` is a provider.
+        budget: USD that the task may have cost in this dataset, earlier runs included.
+        batch: Whether to ask through the provider's batches: half the price, within a day.
+        replay: Whether to read all stored replies again, and ask nobody.
+        progress: Called after each context.
+
     Raises:
-        StopError: the provider will not answer anything; what came before is stored.
+        StopError: the provider will not answer anything, or the budget is used up; what came before is stored.
         LockedError: another process is writing to the dataset.
         TaskError: the task is too long for the model.
         MissingExtraError: there are videos, and nothing to read them with.
     """
+    endpoints = as_endpoints(model, job.model, concurrency=concurrency)
+    return asyncio.run(
+        run(job, store, endpoints, budget=budget, batch=batch, replay=replay, progress=progress)
+    )
+
+
+async def run(
+    job: Job,
+    store: Store,
+    endpoints: Endpoints,
+    *,
+    budget: float | None = None,
+    batch: bool = False,
+    replay: bool = False,
+    progress: Callable[[Report], None] = lambda report: None,
+    taken: Callable[[Instruction], Awaitable[None]] | None = None,
+) -> Report:
+    """Do what `generate` does, inside a running event loop; `taken` is awaited with each new record."""
     report, prompt = Report(), job.prompt()
     with running(
-        store, report, prompt, what="generate", model=job.model, arguments=job.arguments
+        store, report, prompt, what="generate", model=",".join(job.models), arguments=job.arguments
     ) as (ledger, run_id):
-        asker = Asker(provider, ledger, report, run=run_id, samples=job.tries)
-        run = _Run(job, store, ledger, asker, report, prompt)
 
-        async def handle(context: Context) -> None:
-            await run.handle(context)
-            report.contexts += 1
-            progress(report)
+        async def go_through(later: Callable[[Request], Awaitable[None]] | None = None) -> None:
+            """Ask about all contexts once, or leave what is not answered for later."""
+            limit = budget_of(ledger, prompt.task, budget)
+            asker = Asker(
+                endpoints,
+                ledger,
+                report,
+                run=run_id,
+                samples=job.tries,
+                budget=limit,
+                later=later,
+                again=replay,
+                retry_refused=job.retry_refused,
+            )
+            this = _Run(job, store, asker, report, prompt, taken)
 
-        try:
-            asyncio.run(work(provider, _contexts(run), handle, concurrency))
-        finally:
-            run.flush()
+            async def handle(question: _Question) -> None:
+                await this.handle(question)
+                report.contexts += 1
+                progress(report)
+
+            async with this.buffer:
+                await work(asker, this.questions(), handle)
+
+        if replay:
+            await go_through(_nobody)
+        elif batch:
+            await _through_batches(job, store, ledger, report, go_through, budget, progress)
+        else:
+            await go_through()
     return report
 
 
-def _contexts(run: _Run) -> Iterator[Context]:
-    """Pass the contexts on, and note the rows that are none."""
-    cuts = Cuts()
-    for item in run.job.fitted(run.prompt, cuts):
-        report = run.report
-        report.shortened, report.split, report.left_out = cuts.shortened, cuts.split, cuts.left_out
-        if isinstance(item, Problem):
-            run.report.note(item)
-        else:
-            yield item
+async def _nobody(request: Request) -> None:
+    """Take a request that is not to be sent."""
+
+
+async def _through_batches(
+    job: Job,
+    store: Store,
+    ledger: Ledger,
+    report: Report,
+    go_through: Callable[[Callable[[Request], Awaitable[None]]], Awaitable[None]],
+    usd: float | None,
+    progress: Callable[[Report], None],
+) -> None:
+    from syphus.batch import BatchLane
+
+    def show(state: BatchState) -> None:
+        report.batches = state
+        progress(report)
+
+    with BatchLane(job.model, ledger, report.run, store.path / "ledger", progress=show) as lane:
+        while True:
+            report.begin_again()
+            limit = budget_of(ledger, job.task.name, usd)
+
+            async def later(request: Request) -> None:
+                worst = limit.worst(request, batch=True)  # noqa: B023 - used up before the next pass begins
+                await limit.reserve(worst)  # noqa: B023
+                limit.hold(worst)  # noqa: B023
+                lane.put(request)
+                await lane.submit_full()
+
+            stopped: BudgetError | None = None
+            try:
+                await go_through(later)
+            except BudgetError as error:
+                stopped = error
+            if not lane.queued and not lane.open_batches():
+                if stopped:
+                    raise stopped
+                return
+            await _settle(lane, report)
+
+
+async def _settle(lane: BatchLane, report: Report) -> None:
+    """Wait for the batches; interrupted, say what becomes of them."""
+    try:
+        state = await lane.settle()
+    except BaseException:
+        if parting := lane.parting():
+            log.warning("%s", parting)
+        raise
+    report.asked += state.merged + state.refused + state.again
+    report.prompt_tokens += state.prompt_tokens
+    report.cached_tokens += state.cached_tokens
+    report.completion_tokens += state.completion_tokens
+    report.cost_usd += state.cost_usd

@@ -20,15 +20,17 @@ from mimicit.schema import ImageRecord
 from syphus.annotate.reading import Annotation, UnclearBoxesError, read_annotation
 from syphus.annotate.rows import Found, Rows, names, pictures
 from syphus.annotations.context import Context, Problem
-from syphus.asking import KEPT_PROBLEMS, Asker, Tally, recorded, work
+from syphus.asking import KEPT_PROBLEMS, Asker, Tally
 from syphus.errors import ProviderError, ReplyError, StopError
 from syphus.ledger import Ledger, Reading, Reply
 from syphus.ocr import Text, TextReader
+from syphus.pacing.endpoints import Endpoints
 from syphus.pictures import seen
 from syphus.prices import Facts, facts_of, is_local
 from syphus.providers.base import Provider
 from syphus.render import render_prompt, render_request
 from syphus.request import Prompt, SeenPicture
+from syphus.running import as_endpoints, budget_of, recorded, work
 from syphus.task import Task
 
 
@@ -215,17 +217,19 @@ class _Run:
 
 def annotate(
     job: Job,
-    provider: Provider | None,
+    model: Provider | Endpoints | None,
     *,
-    concurrency: int = 1,
+    concurrency: int | None = None,
+    budget: float | None = None,
     progress: Callable[[Report], None] = lambda report: None,
 ) -> Report:
     """Write a row for every picture that has none.
 
     Args:
         job: What to do.
-        provider: The model; None asks none, and rows hold only what the reader of text found.
-        concurrency: Pictures at once.
+        model: Who is asked; None asks none, and rows hold only what the reader of text found.
+        concurrency: Pictures at once, where `model` is a provider.
+        budget: USD that all runs for this file may have cost.
         progress: Called after each picture.
 
     Raises:
@@ -242,7 +246,11 @@ def annotate(
     ):
         ledger, run_id = found
         folder = rows.folder(job.paths)
-        asker = Asker(provider, ledger, report, run=run_id) if provider else None
+        asker = None
+        if model:
+            endpoints = as_endpoints(model, job.model, concurrency=concurrency)
+            limit = budget_of(ledger, prompt.task, budget)
+            asker = Asker(endpoints, ledger, report, run=run_id, budget=limit)
         run = _Run(job, rows, folder, ledger, asker, prompt, report)
 
         async def handle(found: Found) -> None:
@@ -254,7 +262,7 @@ def annotate(
                 await handle(found)
 
         with run.pool:
-            asyncio.run(work(provider, _to_do(run), handle, concurrency) if provider else alone())
+            asyncio.run(work(asker, _to_do(run), handle) if asker else alone())
     return report
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from syphus.annotations.context import Context, Problem
-from syphus.asking import Asker, Tally, recorded, work
+from syphus.asking import Asker, Tally
 from syphus.coldstart.examples import notes_of
 from syphus.coldstart.state import Candidate, State
 from syphus.errors import ProviderError, StopError
@@ -21,10 +21,12 @@ from syphus.fit import Cuts
 from syphus.forms import Pair
 from syphus.generate import Job
 from syphus.ledger import Reading, Reply
+from syphus.pacing.endpoints import Endpoints
 from syphus.parse import parse_pairs
 from syphus.providers.base import Provider
 from syphus.render import render_query
 from syphus.request import Prompt, Request
+from syphus.running import as_endpoints, recorded, work
 from syphus.task import Task
 
 KEPT_UNUSABLE = 3
@@ -54,7 +56,7 @@ def collect(
     job: Job,
     count: int,
     state: State,
-    connect: Callable[[], Provider],
+    connect: Callable[[], Provider | Endpoints],
     *,
     progress: Callable[[Collected], None] = lambda collected: None,
 ) -> Collected:
@@ -81,10 +83,9 @@ def collect(
         with recorded(
             state.ledger, collected, prompt, model=job.model, arguments=job.arguments
         ) as (ledger, run):
-            provider = connect()
-            asker = Asker(provider, ledger, collected, run=run)
+            asker = Asker(as_endpoints(connect(), job.model), ledger, collected, run=run)
             one = _Asked(job.task, state, asker, collected, progress)
-            asyncio.run(work(provider, missing, one.handle, provider.concurrency))
+            asyncio.run(work(asker, missing, one.handle))
     return collected
 
 

@@ -14,14 +14,16 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from syphus.annotations.context import Context, Problem
-from syphus.asking import Asker, Tally, recorded, work
+from syphus.asking import Asker, Tally
 from syphus.coldstart.state import Candidate, State
 from syphus.errors import ProviderError, ReplyError, StopError
 from syphus.judge.ratings import read_ratings
 from syphus.ledger import Ledger, Reply
+from syphus.pacing.endpoints import Endpoints
 from syphus.providers.base import Provider
 from syphus.render import render_prompt, render_query, render_request
 from syphus.request import Prompt, Request
+from syphus.running import as_endpoints, recorded, work
 from syphus.task import Task, load_task
 
 RUBRIC = "judge"
@@ -49,7 +51,7 @@ def rate(
     candidates: Sequence[Candidate],
     model: str,
     state: State,
-    connect: Callable[[], Provider],
+    connect: Callable[[], Provider | Endpoints],
     tally: Tally,
     *,
     arguments: Sequence[str] = (),
@@ -72,14 +74,13 @@ def rate(
             tally.reused += bool(stored)
             missing += [] if stored else [question]
         if missing:
-            provider = connect()
-            asker = Asker(provider, ledger, tally, run=run)
+            asker = Asker(as_endpoints(connect(), model), ledger, tally, run=run)
 
             async def handle(question: _Question) -> None:
                 marks[question.candidate.key] += await _ask(asker, question)
                 progress(sum(map(bool, marks.values())))
 
-            asyncio.run(work(provider, missing, handle, provider.concurrency))
+            asyncio.run(work(asker, missing, handle))
     return [
         one.model_copy(update={"rating": round(fmean(marks[one.key]), 2)})
         if marks[one.key]

@@ -9,30 +9,30 @@ again without the others. What is judged is skipped: killed at any moment and ru
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from mimicit.schema import Verdict
 from mimicit.store import Store
 from syphus.annotations.context import Context, Problem
-from syphus.asking import Asker, Tally, running, work
+from syphus.asking import Asker, Tally
 from syphus.errors import ProviderError, ReplyError, StopError
 from syphus.fit import query_limit
 from syphus.judge.ratings import Rating, check_rubric, read_ratings
 from syphus.judge.scores import Scores, revise, scores
 from syphus.judge.selection import FILTER, Annotated, Counts, Pair, Selection
 from syphus.ledger import Ledger, Reading, Reply
+from syphus.pacing.endpoints import Endpoints
 from syphus.prices import estimate_tokens, price_of
 from syphus.providers.base import Provider
 from syphus.render import render_prompt, render_request
 from syphus.request import Message, Prompt, Request
+from syphus.running import Buffer, as_endpoints, budget_of, running, work
 from syphus.task import Task
 
 ROUNDS = 3
 """How often one annotation is asked about, at most, for the pairs that were left out before."""
-FLUSH_SECONDS = 30.0
-FLUSH_VERDICTS = 5_000
+FLUSH_QUESTIONS = 1_000
 RATING_TOKENS = 60
 """Of one rating, estimated."""
 
@@ -147,6 +147,14 @@ class Plan:
     """The first request, as it would be sent."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """What came of one question, ready to be written."""
+
+    verdicts: tuple[Verdict, ...]
+    readings: tuple[Reading, ...]
+
+
 class _Run:
     """The state that the workers of one run share."""
 
@@ -159,9 +167,7 @@ class _Run:
         self.asker = asker
         self.prompt = prompt
         self.report = report
-        self.verdicts: list[Verdict] = []
-        self.readings: list[Reading] = []
-        self.flushed = time.monotonic()
+        self.buffer = Buffer(self._write, self._noted, count=FLUSH_QUESTIONS)
 
     async def handle(self, told: Annotated) -> None:
         """Bring the pairs of one question to their end: verdicts, or problems."""
@@ -186,7 +192,7 @@ class _Run:
                 break
         for pair in left.pairs:
             self.report.note(Problem(pair.id, problem or f"left out of {ROUNDS} replies"))
-        self._keep(rated, readings)
+        await self._keep(rated, readings)
 
     async def _ask(self, told: Annotated) -> tuple[Reply, dict[int, Rating]]:
         """Ask about some pairs.
@@ -204,13 +210,11 @@ class _Run:
             raise ReplyError(answer.problem, "")
         return answer.reply, answer.value or read(answer.reply)
 
-    def _keep(
-        self,
-        rated: Sequence[tuple[Pair, Rating]],
-        readings: Sequence[Reading],
+    async def _keep(
+        self, rated: Sequence[tuple[Pair, Rating]], readings: Sequence[Reading]
     ) -> None:
-        for pair, rating in rated:
-            verdict = Verdict(
+        verdicts = tuple(
+            Verdict(
                 record=pair.id,
                 filter=FILTER,
                 reason=rating.said(),
@@ -219,31 +223,30 @@ class _Run:
                 score=rating.score,
                 rejects=rating.rejects(self.job.threshold),
             )
-            self.verdicts.append(verdict)
-            self.report.judged += 1
-            self.report.rejected += verdict.rejects
-        self.readings += readings
-        if len(self.verdicts) >= FLUSH_VERDICTS or time.monotonic() - self.flushed >= FLUSH_SECONDS:
-            self.flush()
+            for pair, rating in rated
+        )
+        self.report.judged += len(verdicts)
+        self.report.rejected += sum(verdict.rejects for verdict in verdicts)
+        await self.buffer.put(_Finished(verdicts, tuple(readings)))
 
-    def flush(self) -> None:
-        """Write what is finished: verdicts, then that their replies were read."""
-        self.flushed = time.monotonic()
-        verdicts, self.verdicts = self.verdicts, []
-        readings, self.readings = self.readings, []
-        if verdicts:
+    def _write(self, finished: list[_Finished]) -> None:
+        """Write verdicts."""
+        if verdicts := [verdict for one in finished for verdict in one.verdicts]:
             self.store.add_verdicts(verdicts)
-        if readings:
-            self.ledger.read(readings)
         self.store.try_sync()
+
+    def _noted(self, finished: list[_Finished]) -> None:
+        """Note that replies were read, now that their verdicts are stored."""
+        self.ledger.read(reading for one in finished for reading in one.readings)
 
 
 def judge(
     job: Job,
     store: Store,
-    provider: Provider,
+    model: Provider | Endpoints,
     *,
-    concurrency: int,
+    concurrency: int | None = None,
+    budget: float | None = None,
     start: Callable[[Counts], None] = lambda counts: None,
     progress: Callable[[Report], None] = lambda report: None,
 ) -> Report:
@@ -252,13 +255,14 @@ def judge(
     Args:
         job: What to do.
         store: The dataset.
-        provider: The judge.
-        concurrency: Questions at once.
+        model: The judge.
+        concurrency: Questions at once, where `model` is a provider.
+        budget: USD that judging may have cost in this dataset, earlier runs included.
         start: Called once, with what there is to do.
         progress: Called after each question.
 
     Raises:
-        StopError: the provider will not answer anything; what came before is stored.
+        StopError: the provider will not answer anything, or the budget is used up; what came before is stored.
         LockedError: another process is writing to the dataset.
         QueryError: the selection is wrong.
         TaskError: the rubric is none, or too long for the model.
@@ -274,17 +278,24 @@ def judge(
         report.known, report.unjudgeable = counts.known, counts.unjudgeable
         report.unjudgeable_examples = counts.examples
         start(counts)
-        asker = Asker(provider, ledger, report, run=run_id)
+        asker = Asker(
+            as_endpoints(model, job.model, concurrency=concurrency),
+            ledger,
+            report,
+            run=run_id,
+            budget=budget_of(ledger, prompt.task, budget),
+        )
         run = _Run(job, store, ledger, asker, prompt, report)
 
         async def handle(told: Annotated) -> None:
             await run.handle(told)
             progress(report)
 
-        try:
-            asyncio.run(work(provider, _questions(run, selection), handle, concurrency))
-        finally:
-            run.flush()
+        async def every() -> None:
+            async with run.buffer:
+                await work(asker, _questions(run, selection), handle)
+
+        asyncio.run(every())
         revise(store, job.recipe, prompt.digest, job.threshold)
     report.scores = scores(store, job.recipe, prompt.digest)
     return report

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mimicit.parts import parts_of
 from mimicit.schema import verdict_schema
 from mimicit.store import Store
 from syphus.judge.ratings import CRITERIA, DECIDING, HIGHEST, LOWEST
@@ -104,7 +105,7 @@ def _said(store: Store) -> Iterator[duckdb.DuckDBPyConnection | None]:
     """Open the verdicts as the view `said`; None where there are none."""
     import duckdb
 
-    parts = sorted(str(path) for path in (store.path / "verdicts").glob("[!.]*.parquet"))
+    parts = [str(path) for path in parts_of(store.path / "verdicts")]
     if not parts:
         yield None
         return

@@ -14,18 +14,19 @@ and nothing is paid twice.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from mimicit.schema import Instruction
 from mimicit.store import Store
 from syphus.annotations.context import Problem
-from syphus.asking import Asker, running, work
+from syphus.asking import Asker
 from syphus.errors import ProviderError, RefusedError, ReplyError, StopError
 from syphus.ledger import Ledger, Reading, Reply
+from syphus.pacing.endpoints import Endpoints
 from syphus.providers.base import Provider
 from syphus.request import Prompt, Request
+from syphus.running import Buffer, as_endpoints, budget_of, running, work
 from syphus.translate.cells import Cell, Chunk, Open, Source, group, pack, tokens_of
 from syphus.translate.faithful import says_something, unfaithful
 from syphus.translate.job import Job, Report
@@ -36,8 +37,7 @@ __all__ = ["Job", "Report", "translate"]
 
 ROUNDS = 3
 """How often one cell is asked for, at most, each time with what was wrong before."""
-FLUSH_SECONDS = 15.0
-FLUSH_RECORDS = 2_000
+FLUSH_REPLIES = 500
 LEFT_OUT = "it was left out"
 CUT_OFF = "the reply was cut off before it"
 
@@ -65,9 +65,7 @@ class _Run:
         self.report = report
         self.prompt = prompt
         self.ear = Ear(job.origin, job.languages)
-        self.buffer: list[_Finished] = []
-        self.buffered_records = 0
-        self.flushed = time.monotonic()
+        self.buffer = Buffer(self._write, self._noted, count=FLUSH_REPLIES)
 
     async def handle(self, chunk: Chunk) -> None:
         """Bring a chunk's cells to their end: there before, stored now, or a problem."""
@@ -113,7 +111,7 @@ class _Run:
             return self._give_up(cells, str(error))
         numbered = {source: number for number, source in enumerate(rows, start=1)}
         good, left = self._sorted(cells, numbered, found, reply)
-        self._keep(reply, good)
+        await self._keep(reply, good)
         return left
 
     async def _answer(
@@ -185,47 +183,47 @@ class _Run:
     def _is_known(self, key: str) -> bool:
         return bool(self.ledger.find([key]))
 
-    def _keep(self, reply: Reply, good: Sequence[tuple[Cell, Found]]) -> None:
+    async def _keep(self, reply: Reply, good: Sequence[tuple[Cell, Found]]) -> None:
         records = tuple(_record(cell, one, reply) for cell, one in good if not cell.is_there)
         for cell, _ in good:
             self.report.row(cell.language).new += not cell.is_there
-        self.buffer.append(_Finished(reply, len(good), records))
-        self.buffered_records += len(records)
-        if (
-            self.buffered_records >= FLUSH_RECORDS
-            or time.monotonic() - self.flushed >= FLUSH_SECONDS
-        ):
-            self.flush()
+        await self.buffer.put(_Finished(reply, len(good), records))
 
-    def flush(self) -> None:
-        """Write what is finished: records, then that their replies were read."""
-        self.flushed = time.monotonic()
-        buffer, self.buffer, self.buffered_records = self.buffer, [], 0
-        if not buffer:
-            return
-        added = self.store.add([record for finished in buffer for record in finished.records])
+    def _write(self, finished: list[_Finished]) -> None:
+        """Write records."""
+        added = self.store.add([record for one in finished for record in one.records])
         for id_ in added.conflicts:
             self.report.note(Problem(id_, "the dataset has another record of this id; it stays"))
-        self.ledger.read(
-            Reading(finished.reply.id, finished.count)
-            for finished in buffer
-            if not finished.reply.is_read
-        )
         self.store.try_sync()
+
+    def _noted(self, finished: list[_Finished]) -> None:
+        """Note that replies were read, now that their records are stored."""
+        self.ledger.read(
+            Reading(one.reply.id, one.count) for one in finished if not one.reply.is_read
+        )
 
 
 def translate(
     job: Job,
     store: Store,
-    provider: Provider,
+    model: Provider | Endpoints,
     *,
-    concurrency: int,
+    concurrency: int | None = None,
+    budget: float | None = None,
     progress: Callable[[Report], None] = lambda report: None,
 ) -> Report:
     """Translate every record of a job into every language that it lacks.
 
+    Args:
+        job: What to do.
+        store: The dataset.
+        model: Who is asked.
+        concurrency: Requests at once, where `model` is a provider.
+        budget: USD that translating may have cost in this dataset, earlier runs included.
+        progress: Called after each chunk of records.
+
     Raises:
-        StopError: the provider will not answer anything; what came before is stored.
+        StopError: the provider will not answer anything, or the budget is used up; what came before is stored.
         LockedError: another process is writing to the dataset.
         QueryError: the selection is wrong.
         TaskError: the prompt is too long for the model.
@@ -236,7 +234,13 @@ def translate(
         store, report, prompt, what="translate", model=job.model, arguments=job.arguments
     ) as (ledger, run_id):
         store.sync()
-        asker = Asker(provider, ledger, report, run=run_id)
+        asker = Asker(
+            as_endpoints(model, job.model, concurrency=concurrency),
+            ledger,
+            report,
+            run=run_id,
+            budget=budget_of(ledger, prompt.task, budget),
+        )
         run = _Run(job, store, ledger, asker, report, prompt)
 
         async def handle(chunk: Chunk) -> None:
@@ -244,10 +248,11 @@ def translate(
             report.records += len(chunk.sources)
             progress(report)
 
-        try:
-            asyncio.run(work(provider, chunks(job, store, prompt), handle, concurrency))
-        finally:
-            run.flush()
+        async def every() -> None:
+            async with run.buffer:
+                await work(asker, chunks(job, store, prompt), handle)
+
+        asyncio.run(every())
     return report
 
 

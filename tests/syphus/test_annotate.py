@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from mimicit.errors import LockedError, MissingExtraError, PictureError
-from syphus import ocr, pacing
+from syphus import ocr
 from syphus.annotate import Job, annotate, check_sight, count_pictures
 from syphus.annotate.reading import UnclearBoxesError, read_annotation
 from syphus.annotate.rows import Rows
@@ -22,6 +22,7 @@ from syphus.annotations.context import Problem
 from syphus.errors import AnnotationError, ReplyError, StopError
 from syphus.generate import Job as Generating
 from syphus.generate import generate
+from syphus.pacing import retries
 from syphus.providers import connect
 from syphus.providers.scripted import ScriptedModel
 from syphus.task import load_task
@@ -37,7 +38,7 @@ NOTED = {
 
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch):
-    monkeypatch.setattr(pacing, "_backoff", lambda state: 0.01)
+    monkeypatch.setattr(retries, "_backoff", lambda failures: 0.01)
 
 
 @pytest.fixture
@@ -345,7 +346,10 @@ def test_a_wrong_key_stops_the_run_and_is_nowhere(run, tmp_path):
     with pytest.raises(StopError) as caught:
         run(Provider(lambda body, before: refuse(401, f"Incorrect API key provided: {KEY}")))
     assert KEY not in str(caught.value)
-    for path in [tmp_path / "out.jsonl", *(tmp_path / "out.jsonl.ledger").iterdir()]:
+    for path in [
+        tmp_path / "out.jsonl",
+        *(p for p in (tmp_path / "out.jsonl.ledger").rglob("*") if p.is_file()),
+    ]:
         assert KEY.encode() not in path.read_bytes()
 
 

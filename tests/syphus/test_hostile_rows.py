@@ -253,7 +253,7 @@ def test_a_full_disk_is_one_sentence(tmp_path):
 import resource, sys
 from syphus import providers
 from syphus.providers.scripted import ScriptedModel
-providers.connect = lambda model: ScriptedModel(lambda r: {PAIRS!r} + "x" * 20_000)
+providers.connect = lambda model, **options: ScriptedModel(lambda r: {PAIRS!r} + "x" * 20_000)
 from syphus.cli import main
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 import signal

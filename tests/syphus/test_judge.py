@@ -12,17 +12,18 @@ import pytest
 
 from mimicit.errors import QueryError
 from syphus import judge as judging
-from syphus import pacing
 from syphus.annotations import read
-from syphus.asking import Tally, running
+from syphus.asking import Tally
 from syphus.errors import ReplyError, StopError, TaskError
 from syphus.generate import Job as Generating
 from syphus.generate import generate
 from syphus.judge import Job, judge, plan
 from syphus.judge.ratings import Rating, read_ratings
+from syphus.pacing import retries
 from syphus.providers import connect
 from syphus.providers.scripted import ScriptedModel
 from syphus.request import Completion, Prompt, Request, Sampling
+from syphus.running import running
 from syphus.task import BUILT_IN, load_task
 from tests.builders import coco, record
 from tests.server import Provider, good, refuse, serve
@@ -34,7 +35,7 @@ OTHER = "openai/gpt-4.1-mini"
 
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch):
-    monkeypatch.setattr(pacing, "_backoff", lambda state: 0.01)
+    monkeypatch.setattr(retries, "_backoff", lambda failures: 0.01)
 
 
 def pairs(request):

@@ -37,7 +37,7 @@ def bare_task(tmp_path):
 def model(monkeypatch):
     """The model that every name leads to."""
     scripted = ScriptedModel(truthful)
-    monkeypatch.setattr("syphus.providers.connect", lambda name: scripted)
+    monkeypatch.setattr("syphus.providers.connect", lambda name, **options: scripted)
     return scripted
 
 

@@ -24,7 +24,7 @@ CODE = textwrap.dedent(
     from syphus import providers
     from syphus.providers.scripted import ScriptedModel
     from tests.syphus.coldstart.conftest import truthful
-    providers.connect = lambda name: ScriptedModel(truthful)
+    providers.connect = lambda name, **options: ScriptedModel(truthful)
     from syphus.cli import main
     main()
     """

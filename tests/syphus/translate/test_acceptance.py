@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 from typer.testing import CliRunner
 
-from syphus import pacing
 from syphus.cli import app
+from syphus.pacing import retries
 from tests.server import Provider, good, serve
 from tests.syphus.translate.corpus import (
     ANSWERS,
@@ -65,7 +65,7 @@ class Translator:
 @pytest.fixture
 def command(store, monkeypatch):
     """Run `syphus translate` against a server."""
-    monkeypatch.setattr(pacing, "_backoff", lambda state: 0.01)
+    monkeypatch.setattr(retries, "_backoff", lambda failures: 0.01)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789abcdef")
 
     def run(provider, *options):

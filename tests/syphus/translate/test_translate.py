@@ -204,7 +204,7 @@ def test_a_refused_request_is_asked_again_record_by_record(store):
 
 
 def test_what_does_not_answer_is_listed_and_asked_next_time(store, monkeypatch):
-    monkeypatch.setattr("syphus.pacing._backoff", lambda state: 0.0)
+    monkeypatch.setattr("syphus.pacing.retries._backoff", lambda failures: 0.0)
     store.add(records()[:1])
 
     def script(request):
@@ -337,15 +337,20 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize("written_first", [0, 2, 99])
 def test_interrupted_a_job_goes_on_where_it_was(filled, whole, monkeypatch, stop, written_first):
     """It stops at one request, and what it did not write by then is lost, as after kill -9; `written_first` writes succeed."""
-    monkeypatch.setattr(loop, "FLUSH_RECORDS", 1)
-    flush, flushes = loop._Run.flush, []
+    monkeypatch.setattr(loop, "FLUSH_REPLIES", 1)
+    write, noted, writes = loop._Run._write, loop._Run._noted, []
 
-    def some(self):
-        flushes.append(1)
-        if len(flushes) <= written_first:
-            flush(self)
+    def some(self, finished):
+        writes.append(1)
+        if len(writes) <= written_first:
+            write(self, finished)
 
-    monkeypatch.setattr(loop._Run, "flush", some)
+    def noted_if_written(self, finished):
+        if len(writes) <= written_first:
+            noted(self, finished)
+
+    monkeypatch.setattr(loop._Run, "_write", some)
+    monkeypatch.setattr(loop._Run, "_noted", noted_if_written)
     sent = []
 
     def script(request):
@@ -357,7 +362,8 @@ def test_interrupted_a_job_goes_on_where_it_was(filled, whole, monkeypatch, stop
     if stop < len(whole):
         with pytest.raises(StopError):
             translate(job("zh,de,ko"), filled, ScriptedModel(script), concurrency=1)
-    monkeypatch.setattr(loop._Run, "flush", flush)
+    monkeypatch.setattr(loop._Run, "_write", write)
+    monkeypatch.setattr(loop._Run, "_noted", noted)
     again = ScriptedModel(faulty)
     report = translate(job("zh,de,ko"), filled, again, concurrency=1)
     assert report.missing == 0
