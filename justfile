@@ -17,7 +17,7 @@ setup:
     echo "installing into .venv (a few minutes the first time)" >&2
     # torch first: what depends on it then takes the build that is there.
     {{ python }} -m pip install -q --disable-pip-version-check -c constraints.txt torch
-    {{ python }} -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[local,train,video,translate,ocr,similar,dev]'
+    {{ python }} -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[local,train,batch,video,translate,ocr,similar,dev]'
     touch .venv/.ready
 
 # From annotated photos to a model that answers, with the embedded language model
@@ -54,4 +54,4 @@ docs: setup
 
 # Measure speed and memory; results go to benchmarks/results
 bench: setup
-    for script in benchmarks/bench_*.py; do {{ python }} $script; done
+    for script in benchmarks/bench_*.py benchmarks/generation/{speed,start,memory,crash,stale,faults,limits,poison,money,peers}.py; do {{ python }} $script; done

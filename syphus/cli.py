@@ -1,46 +1,88 @@
 """The `syphus` command: the only place where the three packages meet.
 
-Everything heavy is imported by the command that needs it. Exit codes: 0 done · 1 a sentence on standard error says what is
+Everything heavy is imported by the command that needs it, and a command by who calls it: its help text and its options take
+longer to put together than a short one takes to run. Exit codes: 0 done · 1 a sentence on standard error says what is
 wrong · 2 wrong usage · 3 finished, but some records failed (they are listed) · 130 interrupted, run again to go on.
 """
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from mimicit.cli import Dataset, data, sql
+from mimicit.cli import Dataset
 from mimicit.errors import MimicitError
 from mimicit.progress import duration
 from syphus.commands import shared
-from syphus.commands.annotate import annotate
-from syphus.commands.coldstart import coldstart
-from syphus.commands.generate import generate
-from syphus.commands.judge import judge
-from syphus.commands.tasks import tasks
-from syphus.commands.translate import translate
 
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    help="From annotated pictures to a trained vision-language model, with every step in SQL.",
-)
-app.command(name="annotate")(annotate)
-app.command(name="generate")(generate)
-app.command(name="translate")(translate)
-app.command(name="judge")(judge)
-app.command(name="coldstart")(coldstart)
-app.add_typer(tasks, name="tasks")
-app.add_typer(data, name="data")
-app.command(name="sql")(sql)
+COMMANDS = {
+    "annotate": "Let a vision model write captions and boxes for pictures that have none.",
+    "generate": "Ask a model for question–answer pairs about annotated pictures.",
+    "translate": "Translate the accepted records into other languages, as records of their own.",
+    "judge": "Let a model rate records from 1 to 5 against the annotations that they were made from.",
+    "coldstart": "Collect examples for a task: a model writes without any, you keep the best, and they join the task folder.",
+    "replay": "Read all stored replies again, as the runs of this dataset asked for them; no model is called.",
+    "sql": "Ask the dataset in SQL; nothing can be changed.",
+    "train": "Train a model on the accepted records of a dataset.",
+    "chat": "Ask a trained model about a picture.",
+    "tasks": "List, show, write and check tasks: what models are asked for.",
+    "runs": "See what was run on a dataset: what it asked, got and cost, and what went wrong.",
+    "data": "Import, look at, curate and export a dataset folder.",
+}
+"""What the list of commands says of each: the first sentence of its own help."""
+_ELSEWHERE = {"sql": "mimicit.cli", "data": "mimicit.cli", "train": __name__, "chat": __name__}
+GARBAGE = 20_000
+"""Objects more than were freed, after which Python looks for cycles while it starts: there are none in what is imported."""
 
 
-@app.command()
+def application(*names: str, listed: bool = False) -> typer.Typer:
+    """Return the program with some of its commands.
+
+    Args:
+        names: Of COMMANDS; none means all.
+        listed: Only what their list needs.
+    """
+    program = typer.Typer(
+        no_args_is_help=True,
+        rich_markup_mode="markdown",
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        help="From annotated pictures to a trained vision-language model, with every step in SQL.",
+    )
+    program.callback()(_nothing)  # else one command alone would be the program
+    for name in names or COMMANDS:
+        if listed:
+            program.command(name, help=COMMANDS[name])(_nothing)
+            continue
+        found: Any = getattr(import_module(_ELSEWHERE.get(name, f"syphus.commands.{name}")), name)
+        if isinstance(found, typer.Typer):
+            program.add_typer(found, name=name)
+        else:
+            program.command(name)(found)
+    return program
+
+
+def _nothing() -> None:
+    pass
+
+
+def __getattr__(name: str) -> typer.Typer:
+    """Return `app`, the program with all of its commands, to who asks for it: Typer's tools, the tests."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return application()
+
+
+def __dir__() -> list[str]:
+    return [*globals(), "app"]
+
+
 def train(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe (otter_tiny), or a TOML file.")],
     dataset: Dataset,
@@ -72,7 +114,6 @@ def train(
     )
 
 
-@app.command()
 def chat(
     run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
     question: Annotated[str, typer.Argument(help="What to ask.")],
@@ -93,8 +134,11 @@ def chat(
 
 def main() -> None:
     """Run the command; say what is wrong in one sentence, and keep the traceback of a bug."""
+    gc.set_threshold(GARBAGE, *gc.get_threshold()[1:])
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # it reads about every installed package
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # its own keeps what was freed
     try:
-        app()
+        _called(sys.argv[1:])()
     except MimicitError as error:
         _fail(str(error))
     except OSError as error:
@@ -107,6 +151,15 @@ def main() -> None:
         if not isinstance(error, _database_errors()):
             raise
         _fail(f"{str(error).splitlines()[0]}; what was finished before is kept")
+    finally:
+        gc.freeze()  # the end of the process looks for cycles in all that was ever imported
+
+
+def _called(arguments: list[str]) -> typer.Typer:
+    """Return as much of the program as a command line asks for."""
+    if arguments in ([], ["--help"]):
+        return application(listed=True)
+    return application(*(name for name in arguments[:1] if name in COMMANDS))
 
 
 def _database_errors() -> tuple[type[Exception], ...]:

@@ -171,7 +171,8 @@ def test_a_key_that_is_not_accepted_is_not_printed(generate):
         ran = syphus(*generate(), OPENAI_API_KEY=KEY, OPENAI_BASE_URL=provider.url)
     assert ran.returncode == 1
     assert KEY not in ran.stderr + ran.stdout
-    assert "will not answer" in ran.stderr
+    assert "answered 401" in ran.stderr
+    assert "check the key" in ran.stderr
 
 
 def test_a_dataset_folder_of_a_newer_version(filled):

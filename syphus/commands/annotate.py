@@ -13,6 +13,7 @@ from syphus.commands import shared
 
 if TYPE_CHECKING:
     from syphus.annotate import Job, Report
+    from syphus.pacing.endpoints import Endpoints
 
 NO_MODEL = "none"
 
@@ -41,6 +42,11 @@ def annotate(
     ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="The first N pictures only.")] = None,
     concurrency: shared.Concurrency = None,
+    rpm: shared.Rpm = None,
+    tpm: shared.Tpm = None,
+    budget: shared.BudgetUsd = None,
+    transport: shared.Transport = "auto",
+    timeout: shared.Timeout = shared.TIMEOUT,
     seed: shared.Seed = 0,
     json: Json = False,
 ) -> None:
@@ -56,46 +62,49 @@ def annotate(
     from syphus.annotate import Job, check_sight
     from syphus.task import load_task
 
+    models = shared.models(model)
+    found = None
     if model == NO_MODEL:
         if ocr is False:
             raise typer.BadParameter("-m none with --no-ocr leaves nothing to do")
         ocr = True
     else:
-        check_sight(model, sees=sees)
+        for name in models:
+            check_sight(name, sees=sees)
     wanted = reading.is_installed() if ocr is None else ocr
     job = Job(
         load_task("annotate"),
         pictures,
         out,
-        model,
+        models[0],
         reading.TextReader() if wanted else None,
         seed,
         limit,
         sys.argv[1:],
     )
-    _annotate(job, concurrency, as_json=json)
+    if model != NO_MODEL:
+        found = shared.endpoints(
+            model, transport=transport, concurrency=concurrency, rpm=rpm, tpm=tpm, timeout=timeout
+        )
+    _annotate(job, found, budget, as_json=json)
 
 
-def _annotate(job: Job, concurrency: int | None, *, as_json: bool) -> None:
+def _annotate(
+    job: Job, endpoints: Endpoints | None, budget: float | None, *, as_json: bool
+) -> None:
     from mimicit.progress import Progress
     from syphus.annotate import annotate, count_pictures
-    from syphus.providers import connect
 
-    provider = None if job.model == NO_MODEL else connect(job.model)
     count = count_pictures(job.paths)
     total = min(count, job.limit) if job.limit else count
-    what = f"asking {job.model}" if provider else "reading text"
+    what = f"asking {job.model}" if endpoints else "reading text"
     with shared.resumable(), Progress(what, total=total, unit="pictures") as progress:
 
         def show(report: Report) -> None:
-            progress.update(report.rows + report.known + report.problem_count, shared.spent(report))
+            done = report.rows + report.known + report.problem_count
+            progress.update(done, lambda: shared.spent(report, endpoints, budget))
 
-        report = annotate(
-            job,
-            provider,
-            concurrency=concurrency or (provider.concurrency if provider else 1),
-            progress=show,
-        )
+        report = annotate(job, endpoints, budget=budget, progress=show)
     for remark in report.remarks:
         typer.echo(f"{remark.where}: {remark.reason}", err=True)
     if report.remark_count > len(report.remarks):

@@ -171,7 +171,7 @@ def _collect(ask: _Ask, state: State) -> tuple[Collected, list[Candidate]]:
     from syphus.coldstart.collect import collect
     from syphus.coldstart.judging import rate
     from syphus.coldstart.score import scored
-    from syphus.providers import connect
+    from syphus.pacing.endpoints import open_endpoints
 
     job = ask.job()
     with Progress(f"asking {ask.model}", total=ask.contexts, unit="contexts") as progress:
@@ -179,7 +179,7 @@ def _collect(ask: _Ask, state: State) -> tuple[Collected, list[Candidate]]:
             job,
             ask.contexts,
             state,
-            lambda: connect(ask.model),
+            lambda: open_endpoints(ask.model),
             progress=lambda found: progress.update(found.finished, shared.spent(found)),
         )
     known = state.candidates()
@@ -191,7 +191,7 @@ def _collect(ask: _Ask, state: State) -> tuple[Collected, list[Candidate]]:
                 asked,
                 judge,
                 state,
-                lambda: connect(judge),
+                lambda: open_endpoints(judge),
                 collected,
                 arguments=sys.argv[1:],
                 progress=progress.update,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from mimicit.store import Store
     from syphus.generate import Job, Report
+    from syphus.pacing.endpoints import Endpoints
     from syphus.plan import Plan
 
 
@@ -30,6 +32,11 @@ def generate(
     boxes: shared.Boxes = None,
     limit: shared.Limit = None,
     concurrency: shared.Concurrency = None,
+    rpm: shared.Rpm = None,
+    tpm: shared.Tpm = None,
+    budget: shared.BudgetUsd = None,
+    transport: shared.Transport = "auto",
+    timeout: shared.Timeout = shared.TIMEOUT,
     seed: shared.Seed = 0,
     see: Annotated[
         bool, typer.Option("--see", help="Show the model the pictures too; it must be able to see.")
@@ -40,9 +47,22 @@ def generate(
     tries: Annotated[
         int, typer.Option(min=1, help="Ask so often, at most, until a reply can be read.")
     ] = 3,
+    retry_refused: Annotated[
+        bool,
+        typer.Option("--retry-refused", help="Ask once more what a provider refused to answer."),
+    ] = False,
     similar: Annotated[
         str, typer.Option(help="For tasks of two pictures, what is alike: tfidf, minilm.")
     ] = "tfidf",
+    batch: Annotated[
+        bool,
+        typer.Option(
+            "--batch", help="Ask through the provider's batches: half the price, within a day."
+        ),
+    ] = False,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Ask nobody: read what is stored again.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent.")] = False,
     json: Json = False,
 ) -> None:
@@ -57,7 +77,8 @@ def generate(
     from mimicit.errors import PictureError
     from mimicit.store import Store
     from syphus.errors import TaskError
-    from syphus.generate import Job
+    from syphus.job import Job
+    from syphus.running import nobody
     from syphus.task import load_task
 
     checked = load_task(task)
@@ -69,16 +90,20 @@ def generate(
         raise PictureError(f"there is no picture folder {str(images)!r}")
     if reply not in ("auto", "text", "json"):
         raise typer.BadParameter(f"{reply!r} is none of auto, text, json")
+    models = shared.models(model)
     if see:
-        _check_sight(model, images)
+        for name in models:
+            _check_sight(name, images)
     reading = shared.reading(annotations, format, by, column, boxes)
     job = Job(
         checked,
         reading,
         images,
-        model,
+        models[0],
         seed,
         sys.argv[1:],
+        also=models[1:],
+        retry_refused=retry_refused,
         as_json=None if reply == "auto" else reply == "json",
         see=see,
         limit=limit,
@@ -86,10 +111,28 @@ def generate(
         tries=tries,
     )
     if dry_run:
-        _dry_run(job, dataset, as_json=json)
+        _dry_run(job, dataset, model, as_json=json)
         return
     total = min(len(reading), limit) if limit else len(reading)
-    _generate(job, Store.open(dataset, create=True), total, concurrency, as_json=json)
+    if batch and len(models) > 1:
+        raise typer.BadParameter("--batch asks one model; name one")
+    if replay:
+        found = nobody(models)
+    else:
+        found = shared.endpoints(
+            model, transport=transport, concurrency=concurrency, rpm=rpm, tpm=tpm, timeout=timeout
+        )
+    how = _How(budget, batch, replay)
+    _generate(job, Store.open(dataset, create=True), found, how, total, as_json=json)
+
+
+@dataclass(frozen=True)
+class _How:
+    """What sets a run apart that is asked for the same."""
+
+    budget: float | None
+    batch: bool
+    replay: bool
 
 
 def _check_sight(model: str, images: Path | None) -> None:
@@ -105,23 +148,37 @@ def _check_sight(model: str, images: Path | None) -> None:
 
 
 def _generate(
-    job: Job, store: Store, total: int, concurrency: int | None, *, as_json: bool
+    job: Job,
+    store: Store,
+    endpoints: Endpoints,
+    how: _How,
+    total: int,
+    *,
+    as_json: bool,
 ) -> None:
     from mimicit.progress import Progress
     from syphus.generate import generate
-    from syphus.providers import connect
 
-    provider = connect(job.model)
     with (
         shared.resumable(),
-        Progress(f"asking {job.model}", total=total, unit="contexts") as progress,
+        Progress(_doing(how, endpoints), total=total, unit="contexts") as progress,
     ):
 
         def show(report: Report) -> None:
-            progress.update(report.contexts, shared.spent(report))
+            progress.update(report.contexts, lambda: note(report))
+
+        def note(report: Report) -> str:
+            spent = shared.spent(report, endpoints, how.budget)
+            return f"{report.pairs:,} pairs · {spent}{_batches(report)}"
 
         report = generate(
-            job, store, provider, concurrency=concurrency or provider.concurrency, progress=show
+            job,
+            store,
+            endpoints,
+            budget=how.budget,
+            batch=how.batch,
+            replay=how.replay,
+            progress=show,
         )
     shared.list_problems(report)
     if as_json:
@@ -131,6 +188,21 @@ def _generate(
     raise typer.Exit(3 if report.problem_count else 0)
 
 
+def _doing(how: _How, endpoints: Endpoints) -> str:
+    return "reading again" if how.replay else f"asking {' and '.join(endpoints.models)}"
+
+
+def _batches(report: Report) -> str:
+    """Say where the provider's batches stand."""
+    state = report.batches
+    if state is None:
+        return ""
+    return (
+        f" · batches at the provider: {state.batches:,}, {state.processed:,}/{state.requests:,} done, "
+        f"{state.queued:,} requests gathered"
+    )
+
+
 def _said(report: Report, dataset: Path) -> str:
     cut = ""
     if report.shortened or report.split:
@@ -138,6 +210,8 @@ def _said(report: Report, dataset: Path) -> str:
     if report.left_out:
         cut += f" ({report.left_out:,} clips with too few sentences left out)"
     broken = f", {report.broken:,} of them against a rule of the task" if report.broken else ""
+    if report.differing:
+        broken += f", {report.differing:,} were read otherwise than they are stored, and stay as they were"
     asked = f"{report.answered:,}"
     if report.answered < report.contexts:
         asked += f" of {report.contexts:,}"
@@ -147,22 +221,38 @@ def _said(report: Report, dataset: Path) -> str:
     )
 
 
-def _dry_run(job: Job, dataset: Path, *, as_json: bool) -> None:
+def _dry_run(job: Job, dataset: Path, model: str, *, as_json: bool) -> None:
     from syphus.plan import plan
 
-    planned = plan(job, dataset / "ledger" / "ledger.sqlite")
-    shared.print_plan(planned, _summary(planned, job.model), as_json=as_json)
+    planned = plan(job, dataset / "ledger" / "ledger.sqlite", weights=shared.weights(model))
+    shared.print_plan(planned, _summary(planned, " and ".join(job.models)), as_json=as_json)
 
 
 def _summary(planned: Plan, model: str) -> str:
-    cost = "no known price" if planned.cost_usd is None else f"about ${planned.cost_usd:,.4f}"
     cut = ""
     if planned.shortened or planned.split:
         cut = f", {planned.shortened:,} shortened and {planned.split:,} split to fit"
+    cached = f" ({planned.cached_tokens:,} cached)" if planned.cached_tokens else ""
+    own = ", the model's own" if planned.is_exact else " (approximate)"
     return (
         f"{planned.contexts:,} contexts, {planned.answered:,} answered already, "
-        f"{len(planned.problems):,} rows that cannot be used{cut}\n"
-        f"{planned.requests:,} requests to {model}: about {planned.prompt_tokens:,} prompt tokens and "
-        f"{planned.completion_tokens:,} completion tokens, {cost}\n"
+        f"{planned.problem_count:,} rows that cannot be used{cut}\n"
+        f"{planned.requests:,} requests to {model}: about {planned.prompt_tokens:,} prompt tokens{cached} and "
+        f"{planned.completion_tokens:,} completion tokens\n"
+        f"{_cost(planned)}\n"
+        f"Prompts counted with {planned.tokenizer}{own}; the rest as in {planned.basis}.\n"
         "Nothing was sent."
     )
+
+
+def _cost(planned: Plan) -> str:
+    if planned.cost_usd is None or planned.cost_low_usd is None or planned.cost_high_usd is None:
+        return "no known price"
+    text = f"about ${planned.cost_usd:,.4f}"
+    if planned.cost_usd:
+        text += (
+            f" (nine of ten runs: ${planned.cost_low_usd:,.4f} to ${planned.cost_high_usd:,.4f})"
+        )
+    if planned.batch_cost_usd:
+        text += f", ${planned.batch_cost_usd:,.4f} in batches"
+    return text

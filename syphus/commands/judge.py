@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mimicit.store import Store
     from syphus.judge import Job, Plan, Report
     from syphus.judge.selection import Counts
+    from syphus.pacing.endpoints import Endpoints
 
 
 def judge(
@@ -37,6 +38,11 @@ def judge(
         typer.Option(min=1, help="Judge about N more records; those of one question go together."),
     ] = None,
     concurrency: shared.Concurrency = None,
+    rpm: shared.Rpm = None,
+    tpm: shared.Tpm = None,
+    budget: shared.BudgetUsd = None,
+    transport: shared.Transport = "auto",
+    timeout: shared.Timeout = shared.TIMEOUT,
     seed: shared.Seed = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent.")] = False,
     json: Json = False,
@@ -53,20 +59,29 @@ def judge(
     from syphus.judge import Job
     from syphus.task import load_task
 
-    job = Job(load_task(rubric), model, where, threshold, seed, limit, sys.argv[1:])
+    models = shared.models(model)
+    if len(models) > 1:
+        raise typer.BadParameter(
+            "the verdicts of one judge are compared with each other: name one model; another one's "
+            "verdicts stand beside them when the command is run again with it"
+        )
+    job = Job(load_task(rubric), models[0], where, threshold, seed, limit, sys.argv[1:])
     store = Store.open(dataset)
     if dry_run:
         _dry_run(job, store, as_json=json)
     else:
-        _judge(job, store, concurrency, as_json=json)
+        found = shared.endpoints(
+            model, transport=transport, concurrency=concurrency, rpm=rpm, tpm=tpm, timeout=timeout
+        )
+        _judge(job, store, found, budget, as_json=json)
 
 
-def _judge(job: Job, store: Store, concurrency: int | None, *, as_json: bool) -> None:
+def _judge(
+    job: Job, store: Store, endpoints: Endpoints, budget: float | None, *, as_json: bool
+) -> None:
     from mimicit.progress import Progress
     from syphus.judge import judge
-    from syphus.providers import connect
 
-    provider = connect(job.model)
     with (
         shared.resumable(),
         Progress(f"asking {job.model}", total=None, unit="records") as progress,
@@ -76,16 +91,10 @@ def _judge(job: Job, store: Store, concurrency: int | None, *, as_json: bool) ->
             progress.total = min(counts.open, job.limit) if job.limit else counts.open
 
         def show(report: Report) -> None:
-            progress.update(report.judged + report.problem_count, shared.spent(report))
+            done = report.judged + report.problem_count
+            progress.update(done, lambda: shared.spent(report, endpoints, budget))
 
-        report = judge(
-            job,
-            store,
-            provider,
-            concurrency=concurrency or provider.concurrency,
-            start=start,
-            progress=show,
-        )
+        report = judge(job, store, endpoints, budget=budget, start=start, progress=show)
     shared.list_problems(report)
     if report.unjudgeable:
         typer.echo(_unjudgeable(report), err=True)

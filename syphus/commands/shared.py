@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import typer
 
@@ -16,6 +16,7 @@ from mimicit.errors import MissingExtraError
 if TYPE_CHECKING:
     from syphus.annotations import Reading
     from syphus.asking import Tally
+    from syphus.pacing.endpoints import Endpoints
     from syphus.request import Message
 
 Annotations = Annotated[
@@ -41,7 +42,31 @@ Boxes = Annotated[
 ]
 Model = Annotated[
     str,
-    typer.Option("-m", "--model", help="`local`, `local/FILE.gguf`, or LiteLLM's PROVIDER/MODEL."),
+    typer.Option(
+        "-m",
+        "--model",
+        help="`local`, `local/FILE.gguf`, or LiteLLM's PROVIDER/MODEL; several share the work: A=3,B@env:KEY.",
+    ),
+]
+Rpm = Annotated[
+    float | None, typer.Option(min=0.01, help="Requests a minute, at most, for each model and key.")
+]
+Tpm = Annotated[
+    float | None, typer.Option(min=1, help="Tokens a minute, at most, for each model and key.")
+]
+BudgetUsd = Annotated[
+    float | None,
+    typer.Option(
+        "--budget",
+        min=0,
+        help="USD that this task may have cost in this dataset, earlier runs included.",
+    ),
+]
+Transport = Annotated[
+    str, typer.Option(help="auto, direct (straight to the provider), or litellm.")
+]
+Timeout = Annotated[
+    float, typer.Option(min=1, help="Seconds for one answer; after that it is asked for again.")
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Ask about the first N contexts only.")]
 Concurrency = Annotated[int | None, typer.Option(min=1, help="Requests at once.")]
@@ -51,6 +76,10 @@ Seed = Annotated[
 Images = Annotated[
     Path | None, typer.Option(help="Folder of the pictures, of videos, or of folders of frames.")
 ]
+
+
+TRANSPORTS: tuple[Literal["auto", "direct", "litellm"], ...] = ("auto", "direct", "litellm")
+TIMEOUT = 600.0
 
 
 def reading(
@@ -76,14 +105,66 @@ def reading(
     return read(annotations, format=format, options=Options(by=by, columns=named, boxes=boxes))
 
 
+def models(model: str) -> tuple[str, ...]:
+    """Return the names of the models that share the work, each once."""
+    from syphus.pacing.models import parse_models
+
+    return tuple(dict.fromkeys(spec.model for spec in parse_models(model)))
+
+
+def weights(model: str) -> list[float]:
+    """Return the share of the work of each of `models`."""
+    from syphus.pacing.models import parse_models
+
+    found: dict[str, float] = {}
+    for spec in parse_models(model):
+        found[spec.model] = found.get(spec.model, 0.0) + spec.weight
+    return list(found.values())
+
+
+def endpoints(
+    model: str,
+    *,
+    transport: str,
+    concurrency: int | None,
+    rpm: float | None,
+    tpm: float | None,
+    timeout: float,
+) -> Endpoints:
+    """Find the models that share the work, and their keys.
+
+    Raises:
+        StopError: there is no such model, or no key for it.
+        MissingExtraError: the packages of the embedded model are not installed.
+    """
+    from syphus.pacing.endpoints import open_endpoints
+
+    lane = next((known for known in TRANSPORTS if known == transport), None)
+    if lane is None:
+        raise typer.BadParameter(f"{transport!r} is none of {', '.join(TRANSPORTS)}")
+    return open_endpoints(
+        model, transport=lane, concurrency=concurrency, rpm=rpm, tpm=tpm, timeout=timeout
+    )
+
+
 @contextmanager
 def resumable() -> Iterator[None]:
-    """Say that an interrupted command can go on."""
+    """Pass warnings on, and say that an interrupted command can go on."""
+    import logging
+
+    from syphus.errors import Interrupted
+
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(logging.Formatter("syphus: %(message)s"))
+    logging.getLogger("syphus").addHandler(handler)
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted):
         sys.stderr.write("syphus: interrupted; the same command goes on from here\n")
         raise typer.Exit(130) from None
+    finally:
+        logging.getLogger("syphus").removeHandler(handler)
 
 
 def need(package: str, extra: str) -> None:
@@ -110,15 +191,30 @@ def list_problems(tally: Tally) -> None:
         )
 
 
-def spent(tally: Tally) -> str:
-    """Say what a run has used so far."""
-    cost = f" · ${tally.cost_usd:.4f}" if tally.cost_usd else ""
-    return f"{tally.asked:,} asked · {tally.completion_tokens:,} tokens{cost}"
+def spent(tally: Tally, endpoints: Endpoints | None = None, budget: float | None = None) -> str:
+    """Say what a run has used so far, and what holds it."""
+    parts = [f"{tally.asked:,} asked"]
+    if tally.reused:
+        parts.append(f"{tally.reused:,} known")
+    if endpoints:
+        parts.append(f"{endpoints.in_flight} in flight ({endpoints.describe()})")
+    parts.append(f"{tally.prompt_tokens + tally.completion_tokens:,} tokens")
+    if tally.cost_usd or budget is not None:
+        limit = "" if budget is None else f" of ${budget:,.2f}"
+        parts.append(f"${tally.spent_before_usd + tally.cost_usd:,.4f}{limit}")
+    parts += [f"{count:,} {kind.replace('_', ' ')}" for kind, count in tally.errors.items()]
+    if tally.unreadable:
+        parts.append(f"{tally.unreadable:,} unreadable")
+    return " · ".join(parts)
 
 
 def used(tally: Tally) -> str:
     """Say what a run has used, in full."""
     cost = f", ${tally.cost_usd:.4f}" if tally.cost_usd else ""
+    if tally.waiting:
+        cost += f"; {tally.waiting:,} questions have no reply yet (--batch gathers those of a provider's batch)"
+    failed = ", ".join(f"{n:,} {kind.replace('_', ' ')}" for kind, n in tally.errors.items())
+    cost += f"; without a reply: {failed}" if failed else ""
     return (
         f"{tally.asked:,} requests sent, {tally.reused:,} answered before, "
         f"{tally.unreadable:,} unreadable replies, {tally.problem_count:,} problems; "

@@ -12,6 +12,7 @@ from syphus.commands import shared
 
 if TYPE_CHECKING:
     from mimicit.store import Store
+    from syphus.pacing.endpoints import Endpoints
     from syphus.translate import Job, Report
     from syphus.translate.plan import Plan
 
@@ -32,6 +33,11 @@ def translate(
         int | None, typer.Option(min=1, help="Translate the first N records only.")
     ] = None,
     concurrency: shared.Concurrency = None,
+    rpm: shared.Rpm = None,
+    tpm: shared.Tpm = None,
+    budget: shared.BudgetUsd = None,
+    transport: shared.Transport = "auto",
+    timeout: shared.Timeout = shared.TIMEOUT,
     seed: shared.Seed = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent.")] = False,
     json: Json = False,
@@ -55,33 +61,35 @@ def translate(
             f"{source.code!r} is what is translated from; leave it out of --to"
         )
     task, terms = load_task("translate"), tuple(dict.fromkeys(keep or ()))
-    job = Job(task, model, languages, source, where, terms, limit, seed, sys.argv[1:])
+    models = shared.models(model)
+    job = Job(task, models[0], languages, source, where, terms, limit, seed, sys.argv[1:])
     store = Store.open(dataset)
     store.refresh()
     if dry_run:
         _dry_run(job, store, as_json=json)
     else:
-        _translate(job, store, concurrency, as_json=json)
+        found = shared.endpoints(
+            model, transport=transport, concurrency=concurrency, rpm=rpm, tpm=tpm, timeout=timeout
+        )
+        _translate(job, store, found, budget, as_json=json)
 
 
-def _translate(job: Job, store: Store, concurrency: int | None, *, as_json: bool) -> None:
+def _translate(
+    job: Job, store: Store, endpoints: Endpoints, budget: float | None, *, as_json: bool
+) -> None:
     from mimicit.progress import Progress
-    from syphus.providers import connect
     from syphus.translate import translate
 
     total = job.sources(store).count()
-    provider = connect(job.model)
     with (
         shared.resumable(),
         Progress(f"asking {job.model}", total=total, unit="records") as progress,
     ):
 
         def show(report: Report) -> None:
-            progress.update(report.records, shared.spent(report))
+            progress.update(report.records, lambda: shared.spent(report, endpoints, budget))
 
-        report = translate(
-            job, store, provider, concurrency=concurrency or provider.concurrency, progress=show
-        )
+        report = translate(job, store, endpoints, budget=budget, progress=show)
     shared.list_problems(report)
     if as_json:
         shared.print_json(report)
