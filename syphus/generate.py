@@ -136,9 +136,8 @@ class _Run:
                 else:
                     request = self.job.request(self.prompt, item.context, query=item.query)
                     asked.append((item.context, request))
-            if (
-                self.job.see
-            ):  # what is asked depends on the pictures, which are read when it is their turn
+            if self.job.see:
+                # What is asked depends on the pictures, which are read when it is their turn.
                 yield from (_Question(context, request) for context, request in asked)
                 continue
             replies = self.asker.look_up([request for _, request in asked])

@@ -27,7 +27,7 @@ from mimicit.errors import MimicitError
 from mimicit.store import Store
 from syphus.asking import Asker, Tally
 from syphus.budget import Budget
-from syphus.errors import Interrupted, StopError
+from syphus.errors import Interrupted
 from syphus.ledger import Ledger
 from syphus.pacing.endpoints import Endpoints, single
 from syphus.providers.base import Provider
@@ -71,16 +71,16 @@ async def work(
     """Handle items as a stream, with as many workers as suit the endpoints: more when rows wait, fewer when they do not.
 
     Raises:
-        StopError: a handler's; requests that were on their way have been awaited.
+        MimicitError: a handler's, or the items'; requests that were on their way have been awaited.
         Interrupted: so does Ctrl-C.
     """
     shared = iter(items)
-    stopped: list[StopError | Interrupted] = []
+    stopped: list[MimicitError | Interrupted] = []
     workers: set[asyncio.Task[None]] = set()
     endpoints = asker.endpoints
     is_used_up = False
 
-    def stop(why: StopError | Interrupted) -> None:
+    def stop(why: MimicitError | Interrupted) -> None:
         """Let requests on their way come to their end, and everything else be."""
         stopped.append(why)
         asker.is_stopping = True
@@ -100,10 +100,17 @@ async def work(
 
     async def worker() -> None:
         nonlocal is_used_up
-        for item in shared:
+        while True:
+            try:
+                item = next(shared)
+            except StopIteration:
+                break
+            except MimicitError as error:  # a file that breaks off, say
+                stop(error)
+                return
             try:
                 await handle(item)
-            except StopError as error:
+            except MimicitError as error:
                 stop(error)
             if asker.is_stopping or len(workers) > endpoints.wanted:
                 return

@@ -36,7 +36,7 @@ MOST_WORKERS = 1_024
 FIRST_PAUSE, LONGEST_PAUSE = 60.0, 3600.0
 """Seconds that an endpoint is out, where others go on."""
 SPARE = 2
-"""Tasks more than requests at once: whether requests wait for the window shows whether it is too small."""
+"""Tasks more than requests at once, where that number may grow: whether any waits shows whether it is too small."""
 REMOTE = 16
 """From so many requests at once on, a provider is taken to be a service that may bear more."""
 
@@ -100,8 +100,13 @@ class Endpoints:
 
         More would only wait, and what they hold grows cold.
         """
-        windows = [e.pace.window.size for e in self.endpoints if not e.is_gone]
-        return min(min(self._ceiling, sum(windows)) + self._resting + SPARE, self.workers)
+        at_once, spare = 0, 0
+        for endpoint in self.endpoints:
+            window = endpoint.pace.window
+            if not endpoint.is_gone:
+                at_once += window.size
+                spare = SPARE if window.size < window.most else spare
+        return min(min(self._ceiling, at_once) + self._resting + spare, self.workers)
 
     async def __aenter__(self) -> Self:
         self._clock = asyncio.get_running_loop().time

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from syphus.asking import Asker, Tally
-from syphus.errors import Interrupted, RefusedError, StopError
+from syphus.errors import AnnotationError, Interrupted, RefusedError, StopError
 from syphus.ledger import Ledger
 from syphus.pacing.endpoints import Endpoint, Endpoints, single
 from syphus.providers.scripted import ScriptedModel
@@ -148,6 +148,21 @@ def test_when_the_provider_stops_the_others_replies_are_kept(asker):
     with pytest.raises(StopError, match="no credit left"):
         asyncio.run(work(one, range(100), handle))
     assert one.ledger.counts() == {"requests": 4, "replies": 3, "in_batches": 0, "in_flight": 0}
+
+
+def test_when_the_annotations_break_off_the_replies_on_their_way_are_kept(asker):
+    one = asker(Slow(0.2, concurrency=4))
+
+    def items():
+        yield from range(3)
+        raise AnnotationError("a.json ends in the middle of row 3")
+
+    async def handle(n):
+        await one.ask(request(n), read)
+
+    with pytest.raises(AnnotationError, match="row 3"):
+        asyncio.run(work(one, items(), handle))
+    assert one.ledger.counts()["replies"] == 3
 
 
 def test_what_breaks_ends_the_run_at_once(asker):
