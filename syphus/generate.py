@@ -268,6 +268,8 @@ async def run(
     taken: Callable[[Instruction], Awaitable[None]] | None = None,
 ) -> Report:
     """Do what `generate` does, inside a running event loop; `taken` is awaited with each new record."""
+    if batch and job.also:
+        raise StopError("a batch asks one model; name one")
     report, prompt = Report(), job.prompt()
     with running(
         store, report, prompt, what="generate", model=",".join(job.models), arguments=job.arguments

@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -295,8 +296,9 @@ def summary(tally: Tally) -> dict[str, object]:
     """Return a run's figures, as the ledger keeps them; its problems are in the ledger and the log."""
     import orjson
 
-    found: dict[str, object] = orjson.loads(orjson.dumps(tally, default=str))
-    found.pop("problems")
+    # Without its problems first: a file's name may hold bytes that no JSON can.
+    found: dict[str, object] = orjson.loads(orjson.dumps(replace(tally, problems=[]), default=str))
+    del found["problems"]
     return found
 
 

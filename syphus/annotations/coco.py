@@ -104,7 +104,7 @@ def read(paths: Sequence[Path], options: Options) -> CocoReading:
 class CocoReading:
     def __init__(self, paths: Sequence[Path]) -> None:
         """Load the files; iterate to get contexts."""
-        self._names = [path.name for path in paths]
+        self._names = [files.shown(path) for path in paths]
         self._scratch = Scratch(*_TABLES.values())
         self._connection = self._scratch.connection
         for file, path in enumerate(paths):

@@ -34,6 +34,11 @@ _BOM = b"\xef\xbb\xbf"
 _BARE = re.compile(rb'"(?:[^"\\]|\\.)*"?|-?\b(?:NaN|Infinity)\b', re.DOTALL)
 
 
+def shown(path: Path) -> str:
+    """Return a file's name as text that can be stored: Linux takes any bytes for a name."""
+    return path.name.encode("utf-8", "replace").decode()
+
+
 def open_file(path: Path) -> IO[bytes]:
     """Open a file, unpacked, behind its byte order mark."""
     try:
@@ -176,7 +181,7 @@ def items(path: Path, prefix: str = "item") -> Iterator[tuple[str, Any]]:
     import ijson
 
     for number, item in _read(path, lambda file: ijson.items(file, prefix, use_float=True)):
-        yield f"{path.name}#{number}", item
+        yield f"{shown(path)}#{number}", item
 
 
 def pairs(path: Path, prefix: str = "") -> Iterator[tuple[str, tuple[str, Any]]]:
@@ -184,7 +189,7 @@ def pairs(path: Path, prefix: str = "") -> Iterator[tuple[str, tuple[str, Any]]]
     import ijson
 
     for number, pair in _read(path, lambda file: ijson.kvitems(file, prefix, use_float=True)):
-        yield f"{path.name}#{number}", pair
+        yield f"{shown(path)}#{number}", pair
 
 
 def sections(path: Path, names: Sequence[str], *, skip: str = "") -> Iterator[tuple[str, Any]]:
@@ -267,7 +272,7 @@ def _first_line(error: BaseException) -> str:
 def lines(path: Path) -> Iterator[tuple[str, str] | Problem]:
     """Yield the lines that are not blank."""
     for number, line in _lines(path):
-        where = f"{path.name}:{number}"
+        where = f"{shown(path)}:{number}"
         if isinstance(line, str):
             yield Problem(where, line)
             continue
@@ -317,7 +322,7 @@ def table(path: Path) -> Iterator[tuple[str, dict[str, str]] | Problem]:
     rows = csv.reader(_texts(path), delimiter=delimiter, skipinitialspace=delimiter == "|")
     next(rows, None)
     while True:
-        where = f"{path.name}:{rows.line_num + 1}"
+        where = f"{shown(path)}:{rows.line_num + 1}"
         try:
             row = next(rows, None)
         except csv.Error as error:

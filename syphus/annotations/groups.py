@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from syphus.annotations import files
 from syphus.annotations.base import Reading
 from syphus.annotations.context import Context, Problem
 from syphus.annotations.values import BAD_ROW, explain
@@ -123,7 +124,7 @@ class Grouped:
             if len(parts) + len(problems) >= BATCH:
                 self._write(parts, problems)
         if is_empty:
-            problems.append((path.name, "the file has no rows of this format"))
+            problems.append((files.shown(path), "the file has no rows of this format"))
         self._write(parts, problems)
 
     def _write(self, parts: list[tuple[str, str, bytes]], problems: list[tuple[str, str]]) -> None:

@@ -39,9 +39,9 @@ def _rows(path: Path) -> Iterator[tuple[str, Any] | Problem]:
 
     try:
         with files.open_file(path) as file:
-            yield path.name, orjson.loads(file.read())
+            yield files.shown(path), orjson.loads(file.read())
     except (AnnotationError, orjson.JSONDecodeError, *files.UNREADABLE) as error:
-        yield Problem(path.name, f"the file is not valid JSON: {error}")
+        yield Problem(files.shown(path), f"the file is not valid JSON: {error}")
 
 
 def _contexts(where: str, row: Any) -> Iterator[Context | str]:

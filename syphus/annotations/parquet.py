@@ -55,10 +55,10 @@ def _rows(path: Path) -> Iterator[tuple[str, Any] | Problem]:
         try:
             for batch in file.iter_batches(BATCH, columns=columns):
                 for row in batch.to_pylist():
-                    yield f"{path.name}#{number}", row
+                    yield f"{files.shown(path)}#{number}", row
                     number += 1
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            yield Problem(f"{path.name}#{number}", f"the file breaks off here: {error}")
+            yield Problem(f"{files.shown(path)}#{number}", f"the file breaks off here: {error}")
 
 
 def _readable(field: Any, before: str = "") -> list[str]:

@@ -98,7 +98,7 @@ def _numbered(path: Path) -> Iterator[tuple[str, Any]]:
     numbers = dict.fromkeys(_LISTS, -1)
     for section, item in files.sections(path, _LISTS):
         numbers[section] += 1
-        yield f"{path.name}#{numbers[section]}", (section, item)
+        yield f"{files.shown(path)}#{numbers[section]}", (section, item)
 
 
 def _parse(row: tuple[str, Any]) -> Iterator[tuple[str, Any] | str]:

@@ -114,8 +114,6 @@ def generate(
         _dry_run(job, dataset, model, as_json=json)
         return
     total = min(len(reading), limit) if limit else len(reading)
-    if batch and len(models) > 1:
-        raise typer.BadParameter("--batch asks one model; name one")
     if replay:
         found = nobody(models)
     else:

@@ -1,7 +1,7 @@
 """Find out how much a provider takes that does not say: by goodput, never by single refusals.
 
 Many providers refuse a request now and then for no reason that asking less often would cure. A rule that slows down at each 429
-(AIMD) was measured seven times too slow there. So what counts is what a change *did*:
+(AIMD) throttles for nothing there. So what counts is what a change *did*:
 
     rate     more than half of a window refused    ask 1.05 times as often as requests were let in
              some refused                          ask a little less often: do refusals become fewer? stay; no? undo, and

@@ -1,6 +1,6 @@
 """OpenAI-shaped and Anthropic endpoints, without anything in between: one aiohttp session, orjson.
 
-What is sent is what LiteLLM would send (see `bodies`), at a thirtieth of its work for the processor. The prompt is the same in
+What is sent is what LiteLLM would send (see `bodies`), without its work for the processor. The prompt is the same in
 all requests of a run: it is encoded once, and its bytes are put into each.
 """
 

@@ -159,6 +159,33 @@ def test_what_is_stored_stays_when_it_is_read_otherwise(run, store, monkeypatch)
     assert (count, ones) == (9, 3)
 
 
+def test_a_run_whose_annotations_are_gone_does_not_keep_the_others_from_being_read(
+    run, store, tmp_path
+):
+    from syphus.ledger import Ledger
+
+    run(lambda request: PAIRS)
+    with Ledger(store.path / "ledger" / "ledger.sqlite") as ledger:
+        gone = ["generate", "la_conversation", "-a", "gone.json", "-d", "x", "-m", "x/y"]
+        ledger.end_run(ledger.start_run(task="t", model="m", arguments=gone), "done")
+    replayed = invoke("replay", "-d", store.path)
+    assert replayed.exit_code == 3
+    assert "gone.json" in replayed.stderr
+    assert "9 pairs about 3 contexts" in replayed.stdout
+
+
+def test_a_file_whose_name_is_no_text_ends_no_run(store, tmp_path):
+    path = coco(tmp_path / "a.json", ["a.png"]).rename(tmp_path / "a\udcff.json")
+    bad = json.loads(path.read_text()) | {"categories": []}
+    bad["annotations"].append({"image_id": 99, "caption": "Lost."})
+    path.write_text(json.dumps(bad))
+    job = Job(load_task("la_conversation"), read([path]), None, "openai/gpt-4o-mini")
+    report = generate(job, store, ScriptedModel(lambda request: PAIRS))
+    assert (report.pairs, report.problem_count > 0) == (3, True)
+    [one] = history.runs(store.path)
+    assert one.outcome == "failed in part"
+
+
 def test_nothing_to_replay_is_a_sentence(store):
     replayed = invoke("replay", "-d", store.path)
     assert replayed.exit_code != 0
