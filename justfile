@@ -54,4 +54,4 @@ docs: setup
 
 # Measure speed and memory; results go to benchmarks/results
 bench: setup
-    for script in benchmarks/bench_*.py benchmarks/generation/{speed,start,memory,crash,stale,faults,limits,poison,money,peers}.py; do {{ python }} $script; done
+    for script in benchmarks/bench_*.py benchmarks/generation/{speed,clients,start,memory,crash,stale,faults,limits,poison,money,peers}.py; do {{ python }} $script; done

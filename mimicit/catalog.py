@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from mimicit.catalog_tables import CATALOG_VERSION, statements
 from mimicit.columns import as_column
 from mimicit.errors import DatasetError, LockedError
-from mimicit.ledger_tables import LEDGER_TABLES, open_ledger
+from mimicit.ledger_files import open_ledger
+from mimicit.ledger_tables import LEDGER_TABLES
 from mimicit.parts import parts_of
 from mimicit.shards import places
 

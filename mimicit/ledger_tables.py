@@ -7,12 +7,6 @@ ended, and may have been billed.
 
 from __future__ import annotations
 
-import os
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-
 LEDGER_TABLES: dict[str, dict[str, str]] = {
     "run_starts": {
         "id": "VARCHAR",
@@ -97,26 +91,3 @@ LEDGER_TABLES: dict[str, dict[str, str]] = {
         "time": "TIMESTAMPTZ",
     },
 }
-
-
-@contextmanager
-def open_ledger(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a ledger for reading, also beside its writer, and on a medium that cannot be written."""
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?{reading_mode(path)}",
-        uri=True,
-        check_same_thread=False,  # DuckDB may draw rows in a thread of its own while we wait
-    )
-    try:
-        yield connection
-    finally:
-        connection.close()
-
-
-def reading_mode(path: Path) -> str:
-    """Return how SQLite is to open a ledger that is only read.
-
-    On a medium that cannot be written SQLite cannot join in the WAL; where there is none, there is nothing to join in.
-    """
-    alone = not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists()
-    return "immutable=1" if alone else "mode=ro"

@@ -301,8 +301,7 @@ class Asker:
         self.sending.add(task)
         completion = None
         try:
-            sent, started = self.ledger.note_sent(request, self.run), time.monotonic()
-            await self.ledger.committed()
+            sent, started = self.ledger.send(request, self.run), time.monotonic()
             self.tally.asked += 1
             try:
                 completion = await endpoint.provider.complete(request)
@@ -313,8 +312,7 @@ class Asker:
             self.budget.settle(worst, completion.cost_usd)
             self.tally.count(completion)
             seconds = time.monotonic() - started
-            reply = self.ledger.note_reply(sent, request, self.run, completion, seconds)
-            await self.ledger.committed()
+            reply = self.ledger.reply(sent, request, self.run, completion, seconds)
         except asyncio.CancelledError:
             if completion is None:
                 self.budget.hold(worst)  # it may be computed all the same
@@ -324,7 +322,7 @@ class Asker:
         return completion, reply
 
     def _failed(self, sent: int, request: Request, error: ProviderError, worst: float) -> None:
-        self.ledger.note_failure(sent, request, self.run, error)
+        self.ledger.fail(sent, request, self.run, error)
         self._has_refusals |= isinstance(error, RefusedError) and not self._retries_refused
         self.tally.errors[error.kind] = self.tally.errors.get(error.kind, 0) + 1
         log.info("%s: %s: %s", request.context_id, error.kind, error)

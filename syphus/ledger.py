@@ -1,8 +1,8 @@
 """Every request and reply on disk before anything else happens to it.
 
-One SQLite file in WAL mode with one writer on the event loop. What is written in one turn of the loop is committed together, at most
-`GROUP` replies: a request is sent, and a reply parsed, only after its row is committed, so killed at any moment the ledger has
-every reply that was received. Tables only grow (their columns: `mimicit.ledger_tables`). A reply's `readings` row, which says
+One SQLite file in WAL mode with one writer on the event loop, and a journal beside it (`mimicit.ledger_files`). A request is sent, and a
+reply parsed, only after its row is in the journal, so killed at any moment the ledger has every reply that was received; SQLite
+commits some hundred rows at once, at least once a second. Tables only grow (their columns: `mimicit.ledger_tables`). A reply's `readings` row, which says
 what was read from it, is written after the records are in the dataset. So a reply without a reading is parsed again on the next run,
 at no cost, and a request without a reply is sent again.
 """
@@ -18,23 +18,35 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from mimicit.errors import DatasetError
-from mimicit.ledger_tables import LEDGER_TABLES, reading_mode
+from mimicit.errors import DatasetError, LockedError
+from mimicit.ledger_files import Journal, Row, connect, insert
+from mimicit.ledger_tables import LEDGER_TABLES
 from syphus.errors import ProviderError
+from syphus.ledger_rows import (
+    FAILURE_COLUMNS,
+    REPLY_COLUMNS,
+    REQUEST_COLUMNS,
+    SENT_COLUMNS,
+    insertion,
+    parameters,
+    storable,
+    storable_value,
+)
 from syphus.replies import BLOCK, Reading, Replies, Reply
 from syphus.request import Completion, Prompt, Request, digest
 
 __all__ = ["BLOCK", "Ledger", "Reading", "Reply", "storable"]
 
-GROUP = 4
-"""Replies that one commit may hold: what a kill can lose of what was received."""
+COMMIT_ROWS = 512
+"""Rows that wait in the journal for one commit, at most."""
+COMMIT_SECONDS = 1.0
+"""How long, at most, while the event loop runs: until then nobody else sees them."""
 CHECKPOINT_PAGES = 8_192
 """Pages of 4 KiB after which SQLite moves the WAL into the file."""
 
@@ -54,7 +66,6 @@ _INDEXES = (
     "DROP INDEX IF EXISTS replies_by_sent",
     "DROP INDEX IF EXISTS failures_by_sent",
 )
-_LARGEST = 2**63 - 1
 _VERSIONED = ("mimicit", "litellm", "xllamacpp", "duckdb")
 
 
@@ -66,22 +77,28 @@ class Ledger(Replies):
             DatasetError: the file is damaged.
         """
         self.path = path
-        uri = f"{path.absolute().as_uri()}?{reading_mode(path) if read_only else 'mode=rwc'}"
-        self._connection = sqlite3.connect(uri, uri=True, isolation_level=None)
-        self._execute = self._connection.execute
-        self._is_due = False
-        self._commits = self._pending_replies = 0
+        self._journal: Journal | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting = 0
         self._schemas: set[str] = set()
         """Those that are kept already."""
+        self._connection = (
+            connect(path) if read_only else sqlite3.connect(path, isolation_level=None)
+        )
+        self._execute = self._connection.execute
         try:
             if not read_only:
+                self._journal = Journal(path)
                 self._prepare()
             super().__init__(self._connection)
-        except sqlite3.OperationalError:  # a full disk, a medium that cannot be written
+        except LockedError:
             self._connection.close()
             raise
+        except sqlite3.OperationalError:  # a full disk, a medium that cannot be written
+            self._close()
+            raise
         except sqlite3.DatabaseError as error:
-            self._connection.close()
+            self._close()
             raise DatasetError(
                 f"the ledger {str(path)!r} is damaged ({error}); restore it, or move it away to start "
                 "a new one: records stay, but replies are asked for again"
@@ -98,6 +115,8 @@ class Ledger(Replies):
             self._add_columns(table, columns)
         for index in _INDEXES:
             self._execute(index)
+        self._begin()  # which brings in what a killed run left
+        self.commit()
 
     def _add_columns(self, table: str, columns: dict[str, str]) -> None:
         """Give a ledger that was begun before them the columns that came since."""
@@ -122,7 +141,14 @@ class Ledger(Replies):
             if error is None:
                 raise
         finally:
-            self._connection.close()
+            self._close()
+
+    def _close(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._connection.close()
+        if self._journal:
+            self._journal.close()
 
     # Writing
 
@@ -158,7 +184,9 @@ class Ledger(Replies):
 
     def send(self, request: Request, run: str) -> int:
         """Note that a request is about to be sent; return the attempt's number."""
-        return self.send_many([request], run)[0]
+        rows = self._sent(request, run)
+        self._keep(rows)
+        return rows[-1][1]
 
     def send_many(self, requests: Iterable[Request], run: str) -> list[int]:
         """Note that requests are about to be sent, in one commit; return their attempts' numbers."""
@@ -186,27 +214,26 @@ class Ledger(Replies):
             seconds: How long it took.
             batch: The batch it came in.
         """
-        reply = self.note_reply(sent, request, run, completion, seconds, batch=batch)
-        self.commit()
+        row, reply = self._replied(sent, _key(request), run, completion, seconds, batch)
+        self._keep([row])
         return reply
 
     def fail(self, sent: int, request: Request | str, run: str, error: Exception) -> None:
         """Keep what came of a request that got no reply."""
-        self.note_failure(sent, request, run, error)
-        self.commit()
+        self._keep([self._failed(sent, _key(request), run, error)])
 
     def read(self, readings: Iterable[Reading]) -> None:
         """Note what was read from replies, in one commit."""
         now = time.time()
         rows = [(*reading, now) for reading in readings]
-        insertion = _insertion("readings", (*Reading._fields, "time"))
+        sql = insertion("readings", (*Reading._fields, "time"))
         self._begin()
         self._execute("SAVEPOINT readings")
         try:
-            self._connection.executemany(insertion, rows)
+            self._connection.executemany(sql, rows)
         except (UnicodeEncodeError, OverflowError):
             self._execute("ROLLBACK TO readings")
-            self._connection.executemany(insertion, [tuple(map(_storable, row)) for row in rows])
+            self._connection.executemany(sql, [tuple(map(storable_value, row)) for row in rows])
         self.commit()
 
     def insert(self, table: str, rows: Iterable[Mapping[str, object]]) -> None:
@@ -214,37 +241,16 @@ class Ledger(Replies):
         for columns, some in groupby(rows, key=tuple):
             self._begin()
             self._connection.executemany(
-                _insertion(table, columns), ([_storable(v) for v in row.values()] for row in some)
+                insertion(table, columns),
+                ([storable_value(v) for v in row.values()] for row in some),
             )
         self.commit()
 
-    # Writing on the event loop: `await committed()` before anything depends on it.
+    # Writing what is of use together only: on disk with the next commit, all or none of it.
 
     def note_sent(self, request: Request, run: str) -> int:
         """Note that a request is about to be sent, with the next commit; return the attempt's number."""
-        now = time.time()
-        if request.schema and request.schema not in self._schemas:
-            self._keep_schema(request.schema)
-        self._insert(
-            "requests",
-            _REQUEST_COLUMNS,
-            [
-                request.key,
-                run,
-                request.prompt.digest,
-                request.model,
-                request.context_id,
-                request.query,
-                _parameters(request),
-                request.sample,
-                now,
-            ],
-        )
-        return self._insert("sent", _SENT_COLUMNS, [request.key, run, now])
-
-    def _keep_schema(self, schema: str) -> None:
-        self._insert("schemas", ("digest", "schema"), [digest(schema), schema])
-        self._schemas.add(schema)
+        return self._sent(request, run)[-1][1]
 
     def note_reply(
         self,
@@ -257,10 +263,71 @@ class Ledger(Replies):
         batch: str | None = None,
     ) -> Reply:
         """Keep a reply, with the next commit."""
-        key, text = _key(request), storable(completion.text)
-        row = self._insert(
+        return self._replied(sent, _key(request), run, completion, seconds, batch)[1]
+
+    def note_failure(self, sent: int, request: Request | str, run: str, error: Exception) -> None:
+        """Keep what came of a request that got no reply, with the next commit."""
+        self._failed(sent, _key(request), run, error)
+
+    def commit(self) -> None:
+        """Commit what was written.
+
+        Raises:
+            sqlite3.OperationalError: it cannot be written: the disk is full, say. What is in the journal is committed another time.
+        """
+        if self._journal and self._journal.size:
+            self._begin()  # where the last commit failed
+        if self._connection.in_transaction:
+            try:
+                self._execute("COMMIT")
+            except sqlite3.OperationalError:
+                with suppress(sqlite3.OperationalError):
+                    self._execute("ROLLBACK")
+                raise
+        if self._journal:
+            self._journal.clear()
+        self._waiting = 0
+
+    # The rows
+
+    def _sent(self, request: Request, run: str) -> list[Row]:
+        now, rows = time.time(), []
+        if request.schema and request.schema not in self._schemas:
+            rows += self._insert(
+                "schemas", ("digest", "schema"), [digest(request.schema), request.schema]
+            )
+            self._schemas.add(request.schema)
+        rows += self._insert(
+            "requests",
+            REQUEST_COLUMNS,
+            [
+                request.key,
+                run,
+                request.prompt.digest,
+                request.model,
+                request.context_id,
+                request.query,
+                parameters(request),
+                request.sample,
+                now,
+            ],
+        )
+        rows += self._insert("sent", SENT_COLUMNS, [request.key, run, now])
+        return rows
+
+    def _replied(
+        self,
+        sent: int,
+        key: str,
+        run: str,
+        completion: Completion,
+        seconds: float,
+        batch: str | None,
+    ) -> tuple[Row, Reply]:
+        text = storable(completion.text)
+        [row] = self._insert(
             "replies",
-            _REPLY_COLUMNS,
+            REPLY_COLUMNS,
             [
                 sent,
                 key,
@@ -279,116 +346,61 @@ class Ledger(Replies):
                 batch,
             ],
         )
-        self._pending_replies += 1
-        if self._pending_replies >= GROUP:
-            self.commit()
-        return Reply(row, key, text, completion.finish_reason, None, None)
+        return row, Reply(row[1], key, text, completion.finish_reason, None, None)
 
-    def note_failure(self, sent: int, request: Request | str, run: str, error: Exception) -> None:
-        """Keep what came of a request that got no reply, with the next commit."""
+    def _failed(self, sent: int, key: str, run: str, error: Exception) -> Row:
         kind = error.kind if isinstance(error, ProviderError) else type(error).__name__
-        values = [sent, _key(request), run, kind, str(error), time.time()]
-        self._insert("failures", _FAILURE_COLUMNS, values)
+        [row] = self._insert(
+            "failures", FAILURE_COLUMNS, [sent, key, run, kind, str(error), time.time()]
+        )
+        return row
 
-    def commit(self) -> None:
-        """Commit what was written."""
-        self._pending_replies = 0
-        if self._connection.in_transaction:
-            self._execute("COMMIT")
-        self._commits += 1
-
-    async def committed(self) -> None:
-        """Wait until what was written is on disk, together with what others write in this turn of the loop."""
-        if not self._connection.in_transaction:
-            return
-        before = self._commits
-        if not self._is_due:
-            self._is_due = True
-            asyncio.get_running_loop().call_soon(self._commit_in_turn)
-        # The commit comes first in the next turn, for it was called for before this task goes on.
-        await asyncio.sleep(0)
-        if self._commits == before:
-            self.commit()
-
-    def _commit_in_turn(self) -> None:
-        self._is_due = False
-        with suppress(sqlite3.Error):  # those who wait try it once more, and are told
-            self.commit()
-
-    def _insert(self, table: str, columns: tuple[str, ...], values: list[Any]) -> int:
+    def _insert(self, table: str, columns: tuple[str, ...], values: list[Any]) -> list[Row]:
+        """Put a row into the transaction; return it, or nothing if its key is there already."""
         self._begin()
         try:
-            cursor = self._execute(_insertion(table, columns), values)
+            cursor = self._execute(insertion(table, columns), values)
         except (UnicodeEncodeError, OverflowError):
-            cursor = self._execute(_insertion(table, columns), [_storable(v) for v in values])
-        return cursor.lastrowid or 0
+            values = [storable_value(value) for value in values]
+            cursor = self._execute(insertion(table, columns), values)
+        if cursor.rowcount < 1:
+            return []
+        return [(table, cursor.lastrowid or 0, dict(zip(columns, values, strict=True)))]
+
+    def _keep(self, rows: list[Row]) -> None:
+        """Have rows of the transaction on disk."""
+        assert self._journal, "the ledger is open for reading"
+        try:
+            self._journal.add(rows)
+        except (
+            OSError,
+            TypeError,
+        ):  # a full disk; SQLite's file may have room, or says so in a sentence
+            self.commit()
+            return
+        self._waiting += len(rows)
+        if self._waiting >= COMMIT_ROWS:
+            self.commit()
 
     def _begin(self) -> None:
-        if not self._connection.in_transaction:
-            self._execute("BEGIN")
+        if self._connection.in_transaction:
+            return
+        self._execute("BEGIN")
+        if self._journal and self._journal.size:
+            insert(self._connection, self._journal.rows())
+        with suppress(RuntimeError):  # outside an event loop
+            loop = asyncio.get_running_loop()
+            if self._timer:
+                self._timer.cancel()
+            self._timer = loop.call_later(COMMIT_SECONDS, self._commit_in_time)
 
-
-def storable(text: str) -> str:
-    """Replace what is no character: halves of surrogate pairs, which a JSON reply may hold and no file can."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
+    def _commit_in_time(self) -> None:
+        with suppress(sqlite3.Error):  # the next one who commits tries it once more, and is told
+            self.commit()
 
 
 def _key(request: Request | str) -> str:
     return request if isinstance(request, str) else request.key
-
-
-_REQUEST_COLUMNS = (
-    "key", "run", "prompt", "model", "context", "query", "parameters", "sample", "time",
-)  # fmt: skip
-_SENT_COLUMNS = ("request", "run", "time")
-_REPLY_COLUMNS = (
-    "sent", "request", "run", "model", "text", "finish_reason", "prompt_tokens", "completion_tokens",
-    "cached_tokens", "cost_usd", "seconds", "time", "cache_write_tokens", "reasoning_tokens", "batch",
-)  # fmt: skip
-_FAILURE_COLUMNS = ("sent", "request", "run", "kind", "message", "time")
-
-
-@cache
-def _insertion(table: str, columns: tuple[str, ...]) -> str:
-    marks = ", ".join("?" * len(columns))
-    return f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({marks})"
-
-
-def _parameters(request: Request) -> str:
-    """Write what a request has beside its texts."""
-    plain = _plain_parameters(request.sampling, request.shape, request.form, request.schema)
-    if not request.pictures and not request.repair:
-        return plain
-    parameters = json.loads(plain)
-    if request.pictures:
-        parameters["pictures"] = [picture.sha256 for picture in request.pictures]
-    if request.repair:
-        parameters["repair"] = [asdict(message) for message in request.repair]
-    return json.dumps(parameters, ensure_ascii=False)
-
-
-@cache
-def _plain_parameters(sampling: Any, shape: Any, form: str, schema: str | None) -> str:
-    parameters: dict[str, object] = {
-        "sampling": asdict(sampling),
-        "shape": shape.as_dict(),
-        "form": form,
-    }
-    if schema:
-        parameters["schema"] = digest(schema)
-    return json.dumps(parameters, ensure_ascii=False)
-
-
-def _storable(value: object) -> object:
-    if isinstance(value, str):
-        return storable(value)
-    if isinstance(value, int):
-        return max(-_LARGEST, min(value, _LARGEST))
-    return value
 
 
 def _column(name: str, kind: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from mimicit.ledger_tables import open_ledger
+from mimicit.ledger_files import open_ledger
 from syphus.request import Prompt
 from syphus.tokens import Counter
 

@@ -163,9 +163,10 @@ class Pipeline:
         finally:
             if not running.done():
                 running.cancel()
-                while made.qsize():  # so that it can end
-                    made.get_nowait()
-                await asyncio.wait({running})
+                while not running.done():
+                    while made.qsize():  # so that it can end
+                        made.get_nowait()
+                    await asyncio.wait({running}, timeout=0.05)
 
     async def _generate(self, **options: object) -> Report:
         store = self.dataset

@@ -21,6 +21,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 GARBAGE = 20_000
 """Objects more than were freed, after which Python looks for cycles; its own number is 700."""
+FAIR = 32
+"""Items after which a worker lets others have a turn, Ctrl-C among them."""
 SYNC_PATIENCE = 10.0
 """Seconds that the end of a run waits for those who read the catalog."""
 
@@ -101,7 +104,9 @@ async def work(
 
     async def worker() -> None:
         nonlocal is_used_up
-        while True:
+        for turn in count(1):
+            if turn % FAIR == 0:  # what is in the ledger is waited for nowhere
+                await asyncio.sleep(0)
             try:
                 item = next(shared)
             except StopIteration:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from mimicit.store import Store
+from syphus.providers.http import Http
 
 ROOT = Path(__file__).parent.parent
 PHOTOS = ROOT / "examples" / "photos"
+HERE = ("127.0.0.1", "::1", "localhost")
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -24,11 +27,21 @@ def no_network(monkeypatch, request):
     connect = socket.socket.connect
 
     def guarded(self, address):
-        if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "::1", "localhost"):
+        if self.family != socket.AF_UNIX and address[0] not in HERE:
             raise AssertionError(f"a test reached for {address}")
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+    post = Http.post
+
+    async def guarded_post(self, data, *, url=None, more=None):
+        """Guard what libcurl opens, which Python does not see."""
+        if urlsplit(self._proxy or url or self._address).hostname not in (*HERE, None):
+            raise AssertionError(f"a test reached for {url or self._address}")
+        return await post(self, data, url=url, more=more)
+
+    monkeypatch.setattr(Http, "post", guarded_post)
     for name in list(os.environ):
         if name.endswith("_API_KEY"):
             monkeypatch.delenv(name)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mimicit.ledger_files import open_ledger
 from tests.provider_replies import fingerprint
 
 ROOT = Path(__file__).parent.parent
@@ -76,11 +77,8 @@ def start(
 
 
 def ledger_rows(dataset: Path, sql: str) -> list[tuple[Any, ...]]:
-    connection = sqlite3.connect(f"file:{dataset}/ledger/ledger.sqlite?mode=ro", uri=True)
-    try:
+    with open_ledger(dataset / "ledger" / "ledger.sqlite") as connection:
         return connection.execute(sql).fetchall()
-    finally:
-        connection.close()
 
 
 def records(dataset: Path) -> list[tuple[str, str, str]]:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -62,6 +62,9 @@ __all__ = [
     "unread_replies",
     "without_answer",
 ]
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -201,13 +204,17 @@ class Cost:
         return cls(*(median(getattr(cost, name) for cost in costs) for name in names))
 
 
-def in_turn(clients: Mapping[str, Callable[[], Cost]], rounds: int) -> dict[str, Cost]:
+def in_turn(
+    clients: Mapping[str, Callable[[], T]],
+    rounds: int,
+    middle: Callable[[list[T]], T] = Cost.middle,
+) -> dict[str, T]:
     """Measure clients alternately, so that a busy minute hits all of them; return the medians."""
-    found: dict[str, list[Cost]] = {name: [] for name in clients}
+    found: dict[str, list[T]] = {name: [] for name in clients}
     for _ in range(rounds):
         for name, measure in clients.items():
             found[name].append(measure())
-    return {name: Cost.middle(costs) for name, costs in found.items()}
+    return {name: middle(costs) for name, costs in found.items()}
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""OpenAI-shaped and Anthropic endpoints, without anything in between: one aiohttp session, orjson.
+"""OpenAI-shaped and Anthropic endpoints, without anything in between: one libcurl handle for all connections (see `http`), orjson.
 
 What is sent is what LiteLLM would send (see `bodies`), without its work for the processor. The prompt is the same in
 all requests of a run: it is encoded once, and its bytes are put into each.
@@ -9,16 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Hashable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
+from typing import Any, Self
 
-from syphus.errors import (
-    ConnectionLostError,
-    ProviderError,
-    RefusedError,
-    StopError,
-    TimedOutError,
-)
+from syphus.errors import ConnectionLostError, ProviderError, RefusedError
 from syphus.pacing.headers import read_limits
 from syphus.providers.base import MAX_REPLY, TIMEOUT, valid
 from syphus.providers.bodies import (
@@ -28,18 +21,13 @@ from syphus.providers.bodies import (
     read_anthropic,
     read_openai,
 )
+from syphus.providers.http import Http, Response, proxy_of
 from syphus.providers.refusals import refusal
 from syphus.providers.secrets import first_line
 from syphus.providers.targets import target
 from syphus.request import Completion, Request
 
-if TYPE_CHECKING:
-    import aiohttp
-
-CONNECT = 60.0
-"""Seconds until a connection stands."""
-_LONGEST_REFUSAL = 64 * 1024
-"""Bytes that are read of an answer that is none."""
+_TOO_LONG = f"the reply is longer than {MAX_REPLY // 2**20} MB; no more than {MAX_REPLY // 2**20} MB are taken"
 _REMEMBERED = 64
 """Encoded parts of requests that are kept: a few for each prompt."""
 
@@ -53,35 +41,23 @@ class DirectModel:
         """
         self.model = model
         self.concurrency = 16
-        self._timeout = timeout
         self.target = target(model, key=key)
         self._is_anthropic = self.target.family == "anthropic"
         self._body_of = anthropic_body if self._is_anthropic else openai_body
         self._read = read_anthropic if self._is_anthropic else read_openai
         self._encoded = _Encoded()
-        self._http: aiohttp.ClientSession | None = None
+        self._http = Http(
+            self.target.url,
+            self.target.headers,
+            timeout=timeout or TIMEOUT,
+            proxy=proxy_of(self.target.url),
+        )
 
     async def __aenter__(self) -> Self:
-        import aiohttp
         import orjson
-        import yarl
 
         self._dumps = orjson.dumps
-        seconds = self._timeout or TIMEOUT
-        self._errors = _Errors(seconds)
-        self._url = yarl.URL(self.target.url)
-        self._proxy = _proxy_of(self.target.url)
-        self._http = aiohttp.ClientSession(
-            # As many connections as there are requests; how many there are is the pacing's business.
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ttl_dns_cache=300),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={
-                "User-Agent": "syphus",
-                "Accept-Encoding": "gzip, deflate",
-                **self.target.headers,
-            },
-            timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT),
-        )
+        await self._http.__aenter__()
         return self
 
     async def __aexit__(
@@ -90,32 +66,22 @@ class DirectModel:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._http:
-            await self._http.close()
-        self._http = None
+        await self._http.__aexit__(kind, error, traceback)
 
     async def complete(self, request: Request) -> Completion:
-        assert self._http, "enter the model before asking it"
         body = self._body_of(request, model=self.model, again=self._encoded)
         try:
             data = self._dumps(body)
         except TypeError as error:  # half a surrogate pair
             raise RefusedError(f"the request cannot be written as JSON: {error}") from None
-        try:
-            async with self._http.post(
-                self._url,
-                data=data,
-                headers=anthropic_headers(body) if self._is_anthropic else None,
-                allow_redirects=False,
-                proxy=self._proxy,
-            ) as response:
-                if response.status != 200:
-                    raise await _refused(response)
-                content = await _content(response)
-                limits = read_limits(response.headers)
-        except self._errors.all as error:
-            raise self._errors.translated(error) from None
-        answer = _decoded(content)
+        more = anthropic_headers(body) if self._is_anthropic else None
+        response = await self._http.post(data, more=more)
+        if response.status != 200:
+            raise _refused(response)
+        if response.is_cut:
+            raise RefusedError(_TOO_LONG)
+        answer = _decoded(response.content)
+        limits = read_limits(response.headers) if response.has_limits else None
         try:
             return self._read(answer, model=self.model, limits=limits)
         except RefusedError:
@@ -148,58 +114,8 @@ class _Encoded:
         return kept
 
 
-class _Errors:
-    """What aiohttp raises, as our errors; built where aiohttp is imported."""
-
-    def __init__(self, timeout: float) -> None:
-        import aiohttp
-
-        self._timeout = timeout
-        self._connecting = aiohttp.ConnectionTimeoutError
-        self._certificate = aiohttp.ClientConnectorCertificateError
-        self._address = aiohttp.InvalidURL
-        self.all = (aiohttp.ClientError, TimeoutError, OSError)
-
-    def translated(self, error: Exception) -> ProviderError:
-        if isinstance(error, self._connecting):
-            return ConnectionLostError(f"no connection within {CONNECT:g} s")
-        if isinstance(error, TimeoutError):
-            return TimedOutError(f"no answer within {self._timeout:g} s")
-        said = first_line(valid(str(error)), otherwise=type(error).__name__)
-        if isinstance(error, self._address):
-            return StopError(f"the address of the provider is none: {said}; correct the base URL")
-        if isinstance(error, self._certificate):
-            return StopError(f"the provider's certificate is not trusted: {said}")
-        return ConnectionLostError(f"the connection was lost: {said}")
-
-
-async def _content(response: aiohttp.ClientResponse) -> bytes:
-    """Return the whole body, unless it is too long, as it was sent or unpacked."""
-    size = response.content_length
-    if size is not None and size <= MAX_REPLY and "Content-Encoding" not in response.headers:
-        return await response.read()
-    content = await _start(response, MAX_REPLY)
-    if len(content) > MAX_REPLY:
-        raise RefusedError(
-            f"the reply is longer than {MAX_REPLY // 2**20} MB; no more than {MAX_REPLY // 2**20} MB are taken"
-        )
-    return content
-
-
-async def _start(response: aiohttp.ClientResponse, size: int) -> bytes:
-    """Return the body up to a little more than this size, and give up the connection if there is more."""
-    content = bytearray()
-    async for chunk in response.content.iter_any():
-        content += chunk
-        if len(content) > size:
-            response.close()
-            break
-    return bytes(content)
-
-
-async def _refused(response: aiohttp.ClientResponse) -> ProviderError:
-    content = await _start(response, _LONGEST_REFUSAL)
-    text = content.decode(errors="replace")
+def _refused(response: Response) -> ProviderError:
+    text = response.content.decode(errors="replace")
     try:
         answer = json.loads(text)
     except (ValueError, RecursionError):
@@ -233,14 +149,3 @@ def _decoded(content: bytes) -> Any:
     except (ValueError, RecursionError):
         start = first_line(valid(content[:200].decode(errors="replace")), otherwise="nothing")
     raise ConnectionLostError(f"the reply is no JSON; it begins with {start!r}")
-
-
-def _proxy_of(url: str) -> str | None:
-    """Return the proxy that the environment names for an address: asked once, not for each request."""
-    from urllib.request import getproxies, proxy_bypass
-
-    parts = urlsplit(url)
-    if proxy_bypass(parts.netloc):
-        return None
-    proxies = getproxies()
-    return proxies.get(parts.scheme) or proxies.get("all")

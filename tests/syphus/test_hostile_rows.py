@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mimicit.errors import DatasetError, PictureError
-from mimicit.ledger_tables import open_ledger
+from mimicit.ledger_files import open_ledger
 from mimicit.media.picture import decode, measure
 from mimicit.store import Store
 from syphus.annotations import read
@@ -217,7 +217,7 @@ def test_damaged_bytes_are_a_sentence_whatever_the_decoder_raises(tmp_path, kind
 
 def test_a_ledger_that_cannot_be_written_is_not_called_damaged(tmp_path):
     path = tmp_path / "l.sqlite"
-    Ledger(path)._connection.close()
+    Ledger(path)._close()
     path.write_bytes(path.read_bytes()[:4_096] + b"\xff" * 100)
     with pytest.raises(DatasetError, match="is damaged"):
         Ledger(path)

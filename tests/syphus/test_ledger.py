@@ -1,6 +1,7 @@
 """The ledger: what is on disk when, and what is found again."""
 
 import asyncio
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -8,8 +9,9 @@ import textwrap
 
 import pytest
 
+from mimicit.ledger_files import open_ledger, path_of
 from syphus.errors import RateLimitError
-from syphus.ledger import GROUP, Ledger, Reading
+from syphus.ledger import COMMIT_ROWS, Ledger, Reading
 from syphus.request import Completion, Message, Prompt, Request, Sampling
 
 PROMPT = Prompt("t", 1, (Message("system", "Be brief."),))
@@ -29,76 +31,220 @@ def ledger(tmp_path):
         yield opened
 
 
-def on_disk(ledger: Ledger, table: str) -> int:
-    """Count the rows that another process would see now."""
-    with sqlite3.connect(f"file:{ledger.path}?mode=ro", uri=True) as other:
+def seen_by_others(ledger: Ledger, table: str) -> int:
+    """Count the rows that another process would see now, beside the writer."""
+    with open_ledger(ledger.path) as other:
         return other.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
 
 
-def test_a_request_is_on_disk_before_it_is_sent_and_a_reply_before_it_is_read(ledger):
-    async def ask(n: int) -> tuple[int, int]:
-        sent = ledger.note_sent(request(n), "run")
-        await ledger.committed()
-        before = on_disk(ledger, "sent")
-        ledger.note_reply(sent, request(n), "run", COMPLETION, 0.1)
-        await ledger.committed()
-        return before, on_disk(ledger, "replies")
+def left_by_a_killed_process(folder, code: str):
+    """Run code that has a ledger, and kills itself; return the ledger's file."""
+    path = folder / "l.sqlite"
+    start = f"""
+import asyncio, os, signal
+from pathlib import Path
+from syphus.ledger import Ledger
+from tests.syphus.test_ledger import COMPLETION, request
 
-    async def several() -> list[tuple[int, int]]:
-        return await asyncio.gather(*(ask(n) for n in range(20)))
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
 
-    for number, (sent, replies) in enumerate(asyncio.run(several()), start=1):
-        assert sent >= number
-        assert replies >= number
+def answered(n):
+    sent = ledger.send(request(n), "run")
+    return ledger.reply(sent, request(n), "run", COMPLETION, 0.1)
 
-
-def test_what_is_written_in_one_turn_is_one_commit(ledger):
-    seen = []
-
-    async def ask(n: int) -> None:
-        ledger.note_sent(request(n), "run")
-        await ledger.committed()
-        seen.append(ledger._commits)
-
-    async def several() -> None:
-        await asyncio.gather(*(ask(n) for n in range(50)))
-
-    before = ledger._commits
-    asyncio.run(several())
-    assert set(seen) == {before + 1}
+ledger = Ledger(Path({str(path)!r}))
+"""
+    ran = subprocess.run([sys.executable, "-c", start + textwrap.dedent(code)], check=False)
+    assert ran.returncode == -signal.SIGKILL
+    return path
 
 
-def test_no_more_replies_than_a_group_wait_for_a_commit(ledger):
-    for n in range(GROUP * 2 + 1):
-        sent = ledger.note_sent(request(n), "run")
-        ledger.note_reply(sent, request(n), "run", COMPLETION, 0.1)
-    assert on_disk(ledger, "replies") == GROUP * 2
+def test_a_killed_process_leaves_every_request_and_reply(tmp_path):
+    path = left_by_a_killed_process(
+        tmp_path,
+        """
+        for n in range(700):
+            answered(n)
+        ledger.send(request(700), "run")
+        die()
+        """,
+    )
+    before = path_of(path).stat().st_size
+    with Ledger(path, read_only=True) as left:
+        assert left.counts() == {"requests": 701, "replies": 700, "in_batches": 0, "in_flight": 1}
+        [reply] = left.answers([request(650)])
+    assert before > path_of(path).stat().st_size == 0
+    with Ledger(path) as ledger:
+        assert ledger.answers([request(650)]) == [reply]
+        sent = ledger.send(request(701), "run")
+        assert sent == 702
+        assert ledger.reply(sent, request(701), "run", COMPLETION, 0.1).id == 701
 
 
-def test_a_killed_process_leaves_every_reply_that_it_was_told_of(tmp_path):
-    """It kills itself right after the wait for the commit."""
-    code = f"""
-        import asyncio, os, signal
-        from pathlib import Path
-        from syphus.ledger import Ledger
-        from tests.syphus.test_ledger import COMPLETION, request
+def test_what_was_noted_for_one_commit_is_there_as_a_whole_or_not_at_all(tmp_path):
+    path = left_by_a_killed_process(
+        tmp_path,
+        """
+        for n in range(3):
+            ledger.note_sent(request(n), "run")
+        answered(3)
+        die()
+        """,
+    )
+    with Ledger(path) as ledger:
+        assert ledger.rows("SELECT id FROM sent") == [(4,)]
+        assert ledger.answered([request(n).key for n in range(4)]) == {request(3).key}
 
-        async def main():
-            ledger = Ledger(Path({str(tmp_path / "l.sqlite")!r}))
-            for n in range(7):
-                sent = ledger.note_sent(request(n), "run")
-                await ledger.committed()
-                if n == 6:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                ledger.note_reply(sent, request(n), "run", COMPLETION, 0.1)
-                await ledger.committed()
 
-        asyncio.run(main())
-    """
-    ran = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False)
-    assert ran.returncode == -9
-    with Ledger(tmp_path / "l.sqlite", read_only=True) as left:
-        assert left.counts() == {"requests": 7, "replies": 6, "in_batches": 0, "in_flight": 1}
+def test_a_process_that_is_killed_between_commit_and_cleaning_up_leaves_nothing_twice(tmp_path):
+    path = left_by_a_killed_process(
+        tmp_path,
+        """
+        for n in range(5):
+            answered(n)
+        ledger.fail(ledger.send(request(5), "run"), request(5), "run", ValueError("no"))
+        ledger._journal.clear = die
+        ledger.commit()
+        """,
+    )
+    for _ in range(2):
+        with Ledger(path) as ledger:
+            assert ledger.counts() == {
+                "requests": 6,
+                "replies": 5,
+                "in_batches": 0,
+                "in_flight": 0,
+            }
+
+
+def test_others_see_what_is_written_within_a_second_or_some_hundred_rows(ledger, monkeypatch):
+    monkeypatch.setattr("syphus.ledger.COMMIT_SECONDS", 0.02)
+
+    async def wait() -> None:
+        ledger.send(request(1), "run")
+        assert seen_by_others(ledger, "sent") == 0
+        await asyncio.sleep(0.1)
+        assert seen_by_others(ledger, "sent") == 1
+
+    asyncio.run(wait())
+    for n in range(COMMIT_ROWS):
+        ledger.send(request(n), "run")
+    assert seen_by_others(ledger, "sent") > COMMIT_ROWS / 2
+    ledger.commit()
+    assert seen_by_others(ledger, "sent") == COMMIT_ROWS + 1
+
+
+def test_a_commit_that_fails_loses_nothing(ledger, monkeypatch):
+    """The disk is full when SQLite commits, and has room again after that."""
+    first = ledger.send(request(1), "run")
+    real = ledger._execute
+
+    def full(sql, *values):
+        if sql == "COMMIT":
+            raise sqlite3.OperationalError("database or disk is full")
+        return real(sql, *values)
+
+    monkeypatch.setattr(ledger, "_execute", full)
+    with pytest.raises(sqlite3.OperationalError):
+        ledger.commit()
+    monkeypatch.setattr(ledger, "_execute", real)
+    second = ledger.send(request(2), "run")
+    assert second == first + 1
+    ledger.commit()
+    assert ledger.rows("SELECT id, request FROM sent ORDER BY id") == [
+        (first, request(1).key),
+        (second, request(2).key),
+    ]
+
+
+def test_a_run_that_ends_because_no_commit_works_leaves_everything_to_the_next(tmp_path):
+    ledger = Ledger(tmp_path / "l.sqlite")
+    real = ledger._execute
+
+    def full(sql, *values):
+        if sql == "COMMIT":
+            raise sqlite3.OperationalError("database or disk is full")
+        return real(sql, *values)
+
+    ledger._execute = full
+    replies = []
+    for n in range(3):
+        sent = ledger.send(request(n), "run")
+        replies.append(ledger.reply(sent, request(n), "run", COMPLETION, 0.1))
+        with pytest.raises(sqlite3.OperationalError):
+            ledger.commit()
+    with pytest.raises(sqlite3.OperationalError):
+        ledger.__exit__(None, None, None)
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        assert ledger.answers([request(n) for n in range(3)]) == replies
+        assert ledger.counts()["in_flight"] == 0
+
+
+def test_a_journal_that_cannot_be_written_is_a_commit(ledger, monkeypatch):
+    def full(rows):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ledger._journal, "add", full)
+    ledger.send(request(1), "run")
+    assert seen_by_others(ledger, "sent") == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'["replies", 9, {"sent": 1, "requ',
+        b"\xff\xfe\n",
+        b"7\n",
+        b"[]\n",
+        b'["sqlite_master", 1, {"sql": "x"}]\n',
+        b'["sent", 1, {"id) VALUES (1); DROP TABLE sent --": 1}]\n',
+        b'["sent", "1", {"run": "x"}]\n',
+        b'["sent", 1, ["run"]]\n',
+        b'[["sent"], 1, {"run": "x"}]\n',
+        b'["sent", 1, {"run": {"x": 1}}]\n',
+        b'["sent", 1, {}]\n',
+    ],
+)
+def test_a_torn_or_foreign_line_of_the_journal_is_passed_over(tmp_path, line):
+    path = left_by_a_killed_process(tmp_path, "answered(0)\ndie()")
+    rows = path_of(path).read_bytes().splitlines(keepends=True)
+    path_of(path).write_bytes(b"".join([*rows[:2], line, b"\n", *rows[2:]]))
+    with Ledger(path, read_only=True) as ledger:
+        assert ledger.counts()["replies"] == 1
+        assert ledger.rows("SELECT count(*) FROM sent") == [(1,)]
+
+
+def test_a_torn_write_is_taken_back(ledger):
+    journal = ledger._journal
+    ledger.send(request(1), "run")
+    size = journal.size
+
+    class Full:
+        def __init__(self, file):
+            self.file = file
+            self.calls = 0
+
+        def write(self, data):
+            self.calls += 1
+            if self.calls > 1:
+                raise OSError(28, "No space left on device")
+            return self.file.write(data[:5])
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+    journal._file = Full(journal._file)
+    with pytest.raises(OSError, match="No space"):
+        journal.add([("sent", 9, {"run": "x"})])
+    assert journal.size == size == path_of(ledger.path).stat().st_size
+
+
+def test_a_second_writer_is_refused(ledger, monkeypatch):
+    monkeypatch.setattr("mimicit.ledger_files.PATIENCE", 0.1)
+    code = f"from pathlib import Path; from syphus.ledger import Ledger; Ledger(Path({str(ledger.path)!r}))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "LockedError: another process writes to the ledger" in ran.stderr
 
 
 def test_a_reply_that_was_read_for_one_context_is_unread_for_another(ledger):

@@ -40,6 +40,8 @@ def asker(tmp_path):
     opened = []
 
     def make(model, **options):
+        while opened:
+            opened.pop().__exit__(None, None, None)
         ledger = Ledger(tmp_path / "ledger.sqlite")
         opened.append(ledger)
         endpoints = model if isinstance(model, Endpoints) else single(model, "m")
