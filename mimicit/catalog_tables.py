@@ -5,14 +5,15 @@ Whoever changes a table or a view counts CATALOG_VERSION up: a catalog of anothe
 
 from mimicit.ledger_tables import LEDGER_TABLES
 
-CATALOG_VERSION = 4
+CATALOG_VERSION = 5
 
 TABLES = """
 CREATE TABLE instructions (
     id VARCHAR, task VARCHAR,
     instruction VARCHAR USING COMPRESSION zstd, answer VARCHAR USING COMPRESSION zstd,
     image_ids VARCHAR[], rel_ins_ids VARCHAR[], language VARCHAR,
-    source VARCHAR, request VARCHAR, reply BIGINT, translation_of VARCHAR, part VARCHAR
+    source VARCHAR, request VARCHAR, reply BIGINT, translation_of VARCHAR,
+    conversation VARCHAR, turn INTEGER, rejected VARCHAR, meta VARCHAR, part VARCHAR
 );
 CREATE TABLE images (
     id VARCHAR, shard VARCHAR, "row" BIGINT, "offset" BIGINT, length BIGINT,

@@ -86,16 +86,13 @@ def export(
 
         syphus data export -d demo -f mimicit -o mimicit_data
     """
-    from mimicit.errors import FormatError
-    from mimicit.formats import formats
+    from mimicit.formats import WriteOptions, writable
     from mimicit.store import Store
 
+    writer = writable(format)
     store = Store.open(dataset)
     store.refresh()
-    known = formats()
-    if format not in known:
-        raise FormatError(f"there is no format {format!r}; there are: {', '.join(known)}")
-    written = known[format].write(store, out, where, related)
+    written = writer.write(store, out, WriteOptions(where, related))
     _print(
         json,
         [{"path": str(file.path), "rows": file.records} for file in written],

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mimicit.errors import FormatError
-from mimicit.formats import BadRow, Format, formats
+from mimicit.formats import BadRow, Format, ReadOptions, format_named, formats
 from mimicit.schema import ImageRecord, Instruction
 from mimicit.store import Added, Store
 
@@ -36,6 +36,7 @@ def import_files(
     store: Store,
     *,
     format_name: str | None = None,
+    options: ReadOptions | None = None,
     progress: Callable[[Imported], None] = lambda imported: None,
 ) -> Imported:
     """Read files, and folders of them, into the dataset; rows that cannot be used are listed.
@@ -47,7 +48,7 @@ def import_files(
     sources = [(path, _format_of(path, format_name)) for path in _files(paths)]
     with store.writing("syphus data import"):
         for path, reader in sources:
-            _import_one(path, reader, store, imported, progress)
+            _import_one(path, reader, options or ReadOptions(), store, imported, progress)
         store.sync()
     return imported
 
@@ -55,6 +56,7 @@ def import_files(
 def _import_one(
     path: Path,
     reader: Format,
+    options: ReadOptions,
     store: Store,
     imported: Imported,
     progress: Callable[[Imported], None],
@@ -63,7 +65,7 @@ def _import_one(
     images: list[ImageRecord] = []
     waiting = 0
     try:
-        for item in reader.read(path):
+        for item in reader.read(path, options):
             if isinstance(item, BadRow):
                 imported.note(item)
             elif isinstance(item, Instruction):
@@ -111,11 +113,9 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def _format_of(path: Path, name: str | None) -> Format:
-    known = formats()
     if name is not None:
-        if name not in known:
-            raise FormatError(f"there is no format {name!r}; there are: {', '.join(known)}")
-        return known[name]
+        return format_named(name)
+    known = formats()
     for candidate in known.values():
         if path.name.endswith("_train.json") or candidate.detect(path):
             return candidate

@@ -54,6 +54,14 @@ class Instruction(_Frozen):
     """Number of the reply in the ledger."""
     translation_of: Id | None = None
     """Id of the record that this one translates."""
+    conversation: Id | None = None
+    """Shared by the turns of one conversation; their pictures are those of all turns."""
+    turn: int | None = None
+    """Of its conversation, from 0."""
+    rejected: str | None = None
+    """The answer that people liked less."""
+    meta: str | None = None
+    """What a format has beside, as a JSON object; of a conversation, on its first turn."""
 
 
 class InstructionRow(NamedTuple):
@@ -70,6 +78,10 @@ class InstructionRow(NamedTuple):
     request: str | None
     reply: int | None
     translation_of: str | None
+    conversation: str | None = None
+    turn: int | None = None
+    rejected: str | None = None
+    meta: str | None = None
 
 
 class ImageRecord(_Frozen):
@@ -129,6 +141,10 @@ def text_schema() -> pyarrow.Schema:
             pa.field("request", pa.string()),
             pa.field("reply", pa.int64()),
             pa.field("translation_of", pa.string()),
+            pa.field("conversation", pa.string()),
+            pa.field("turn", pa.int32()),
+            pa.field("rejected", pa.string()),
+            pa.field("meta", pa.string()),
         ]
     )
 

@@ -1,58 +1,64 @@
-"""Formats of others, one file each: `read` yields what a file holds, `write` makes such files.
+"""Formats of others, one file each (see `base`).
 
-To add a format, write a module with `detect(path) -> bool`, `read` and `write`, and add it to FORMATS.
+To add a format, write a module with NAME, TITLE, `detect` and `read`, and `write` where it is one to write, and add it to FORMATS. Files
+are tried in this order: the first that recognises one reads it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from importlib import import_module
+from typing import cast
 
-from mimicit.schema import ImageRecord, Instruction
-from mimicit.store import Store
+from mimicit.errors import FormatError
+from mimicit.formats.base import (
+    BadRow,
+    Format,
+    ReadOptions,
+    Writable,
+    WriteOptions,
+    Written,
+)
 
+__all__ = [
+    "FORMATS",
+    "BadRow",
+    "Format",
+    "ReadOptions",
+    "Writable",
+    "WriteOptions",
+    "Written",
+    "format_named",
+    "formats",
+    "writable",
+]
 
-@dataclass(frozen=True, slots=True)
-class BadRow:
-    """A row that was left out, and why."""
-
-    where: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A file that an export made."""
-
-    path: Path
-    records: int
-    """Or pictures."""
-
-
-class Format(Protocol):
-    def detect(self, path: Path) -> bool:
-        """Say whether a file is of this format."""
-        ...
-
-    def read(self, path: Path) -> Iterator[Instruction | ImageRecord | BadRow]: ...
-
-    def write(
-        self, store: Store, folder: Path, where: str, related: str | None = None
-    ) -> Sequence[Written]:
-        """Write the accepted records that satisfy a predicate.
-
-        Args:
-            store: The dataset.
-            folder: Where the files go.
-            where: An SQL predicate over `accepted`.
-            related: A strategy of `mimicit.relate` whose lists are written instead of the records' own.
-        """
-        ...
+FORMATS = ("mimicit",)
+"""Modules of this package, which are also the names that users type."""
 
 
 def formats() -> dict[str, Format]:
-    from mimicit.formats import mimicit
+    return {name: cast(Format, import_module(f"mimicit.formats.{name}")) for name in FORMATS}
 
-    return {"mimicit": mimicit}
+
+def format_named(name: str) -> Format:
+    """Return a format.
+
+    Raises:
+        FormatError: there is none of this name.
+    """
+    if name not in FORMATS:
+        raise FormatError(f"there is no format {name!r}; there are: {', '.join(FORMATS)}")
+    return cast(Format, import_module(f"mimicit.formats.{name}"))
+
+
+def writable(name: str) -> Writable:
+    """Return a format that can be written.
+
+    Raises:
+        FormatError: there is none of this name, or it is only read.
+    """
+    found = format_named(name)
+    if not hasattr(found, "write"):
+        there = ", ".join(name for name, one in formats().items() if hasattr(one, "write"))
+        raise FormatError(f"{name!r} is only read; written are: {there}")
+    return cast(Writable, found)

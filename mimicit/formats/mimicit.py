@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from mimicit.errors import FormatError, PictureError, QueryError
-from mimicit.formats import BadRow, Written
+from mimicit.formats.base import BadRow, ReadOptions, WriteOptions, Written
 from mimicit.formats.files import staged
 from mimicit.media import picture
 from mimicit.sandbox import predicate
@@ -32,6 +32,9 @@ from mimicit.store import Store
 if TYPE_CHECKING:
     import duckdb
     import pyarrow
+
+NAME = "mimicit"
+TITLE = "The published MIMIC-IT files: instructions, pictures, selections."
 
 INDEX_COLUMNS = ("id", "__index_level_0__", "__null_dask_index__", "index")
 ROW_GROUP = 100
@@ -74,7 +77,7 @@ def detect(path: Path) -> bool:
     return False
 
 
-def read(path: Path) -> Iterator[Instruction | ImageRecord | BadRow]:
+def read(path: Path, options: ReadOptions) -> Iterator[Instruction | ImageRecord | BadRow]:
     """Read one file of either kind as a stream.
 
     Raises:
@@ -190,14 +193,8 @@ _ONE_ALPHABET = str.maketrans("-_", "+/", "\r\n")
 # Writing
 
 
-def write(store: Store, folder: Path, where: str, related: str | None = None) -> Sequence[Written]:
+def write(store: Store, folder: Path, options: WriteOptions) -> Sequence[Written]:
     """Write the accepted records that satisfy an SQL predicate, one folder a task and language.
-
-    Args:
-        store: The dataset.
-        folder: Where the folders go.
-        where: The predicate, over the view `accepted`.
-        related: A strategy whose lists are written as `rel_ins_ids` instead of the records' own.
 
     Raises:
         QueryError: the predicate is wrong, or nothing was related by that strategy.
@@ -205,6 +202,7 @@ def write(store: Store, folder: Path, where: str, related: str | None = None) ->
     import duckdb
 
     written: list[Written] = []
+    where, related = options.where, options.related
     today = datetime.now(UTC).strftime("%Y-%m-%d")
     with store.reading() as connection:
         _check_related(connection, related)

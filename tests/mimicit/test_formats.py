@@ -10,7 +10,7 @@ from mimicit.curate import curate
 from mimicit.curate.recipe import load_recipe
 from mimicit.errors import FormatError
 from mimicit.exchange import import_files
-from mimicit.formats import mimicit
+from mimicit.formats import WriteOptions, mimicit
 from mimicit.store import Store
 from tests.builders import image, record
 
@@ -60,7 +60,7 @@ def other(tmp_path):
 
 
 def test_what_is_exported_is_imported_to_identical_records(filled, tmp_path, photos):
-    mimicit.write(filled, tmp_path / "out", "true")
+    mimicit.write(filled, tmp_path / "out", WriteOptions("true"))
     back = other(tmp_path)
     imported = import_files([tmp_path / "out"], back)
     assert (imported.records, imported.images, imported.bad_count) == (6, 2, 0)
@@ -70,7 +70,7 @@ def test_what_is_exported_is_imported_to_identical_records(filled, tmp_path, pho
 
 
 def test_importing_again_adds_nothing(filled, tmp_path):
-    mimicit.write(filled, tmp_path / "out", "true")
+    mimicit.write(filled, tmp_path / "out", WriteOptions("true"))
     back = other(tmp_path)
     import_files([tmp_path / "out"], back)
     again = import_files([tmp_path / "out"], back)
@@ -80,7 +80,7 @@ def test_importing_again_adds_nothing(filled, tmp_path):
 
 def test_the_published_loader_finds_its_way(filled, tmp_path, photos):
     """Read as the published training code does: a JSON object, and pandas by id."""
-    mimicit.write(filled, tmp_path / "out", "true")
+    mimicit.write(filled, tmp_path / "out", WriteOptions("true"))
     folder = tmp_path / "out" / "LACONV"
     data = json.loads((folder / "LACONV_instructions.json").read_text(encoding="utf-8"))
     assert set(data) == {"meta", "data"}
@@ -103,7 +103,7 @@ def test_the_published_loader_finds_its_way(filled, tmp_path, photos):
 
 def test_the_train_file_lists_accepted_records_and_their_accepted_context(filled, tmp_path):
     curate(filled, load_recipe("starter"))  # drops 005, whose answer is empty
-    mimicit.write(filled, tmp_path / "out", "true")
+    mimicit.write(filled, tmp_path / "out", WriteOptions("true"))
     train = json.loads((tmp_path / "out" / "LACONV" / "LACONV_train.json").read_text())
     assert train == {
         "LACONV_INS_001_00": [],
@@ -113,7 +113,7 @@ def test_the_train_file_lists_accepted_records_and_their_accepted_context(filled
 
 
 def test_a_selection_can_be_exported(filled, tmp_path):
-    written = mimicit.write(filled, tmp_path / "out", "language = 'zh'")
+    written = mimicit.write(filled, tmp_path / "out", WriteOptions("language = 'zh'"))
     assert [file.path.parent.name for file in written] == ["LACONV_zh"] * 3
 
 

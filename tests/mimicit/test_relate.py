@@ -12,7 +12,7 @@ from mimicit.curate import curate
 from mimicit.curate.recipe import load_recipe
 from mimicit.errors import FormatError, LockedError, MissingExtraError, QueryError, RecipeError
 from mimicit.exchange import import_files
-from mimicit.formats import mimicit
+from mimicit.formats import WriteOptions, mimicit
 from mimicit.relate import relate
 from mimicit.store import Store
 from tests.builders import image, record
@@ -166,7 +166,7 @@ def test_a_copy_of_a_picture_is_no_other_picture(all_accepted, photos):
 
 def test_the_answer_does_not_depend_on_the_order_of_parts(all_accepted, tmp_path):
     other = Store.open(tmp_path / "other", create=True)
-    mimicit.write(all_accepted, tmp_path / "out", "true")
+    mimicit.write(all_accepted, tmp_path / "out", WriteOptions("true"))
     files = sorted((tmp_path / "out").rglob("*.*"), reverse=True)
     import_files([file for file in files if not file.name.endswith("_train.json")], other)
     for strategy in ("siblings", "turns", "text", "picture"):
@@ -275,7 +275,7 @@ def test_another_writer_loses_nothing_and_is_named(filled):
 
 def test_the_export_writes_the_lists_of_a_strategy(filled, tmp_path):
     relate(filled, strategy="text", k=2)
-    mimicit.write(filled, tmp_path / "out", "true", "text")
+    mimicit.write(filled, tmp_path / "out", WriteOptions("true", "text"))
     folder = tmp_path / "out" / "LACONV"
     data = json.loads((folder / "LACONV_instructions.json").read_text(encoding="utf-8"))["data"]
     train = json.loads((folder / "LACONV_train.json").read_text(encoding="utf-8"))
@@ -300,7 +300,7 @@ def test_the_train_file_leaves_out_related_ones_that_were_rejected_since(filled,
     path = tmp_path / "mine.toml"
     path.write_text(f"[[filter]]\nkeep = \"id <> '{gone}'\"\n")
     curate(filled, load_recipe(str(path)))
-    mimicit.write(filled, tmp_path / "out", "language = 'en'", "text")
+    mimicit.write(filled, tmp_path / "out", WriteOptions("language = 'en'", "text"))
     train = json.loads((tmp_path / "out" / "LACONV" / "LACONV_train.json").read_text())
     assert gone not in train
     assert gone not in train[ids("rocket")[0]]
@@ -312,7 +312,7 @@ def test_the_train_file_leaves_out_related_ones_that_were_rejected_since(filled,
 
 def test_without_a_strategy_the_records_own_lists_are_exported(filled, tmp_path):
     relate(filled, strategy="text")
-    mimicit.write(filled, tmp_path / "out", "true")
+    mimicit.write(filled, tmp_path / "out", WriteOptions("true"))
     train = json.loads((tmp_path / "out" / "LACONV" / "LACONV_train.json").read_text())
     assert set(map(tuple, train.values())) == {()}
 
@@ -325,7 +325,7 @@ def test_a_killed_relate_leaves_two_parts_and_the_newer_one_counts(filled, tmp_p
     found = lists(filled, "text")
     old.write_bytes(kept)
     filled.refresh()
-    mimicit.write(filled, tmp_path / "out", "task = 'la_conversation'", "text")
+    mimicit.write(filled, tmp_path / "out", WriteOptions("task = 'la_conversation'", "text"))
     folder = tmp_path / "out" / "LACONV"
     data = json.loads((folder / "LACONV_instructions.json").read_text())["data"]
     assert {id_: row["rel_ins_ids"] for id_, row in data.items()} == {
@@ -336,7 +336,7 @@ def test_a_killed_relate_leaves_two_parts_and_the_newer_one_counts(filled, tmp_p
 def test_an_export_by_a_strategy_that_never_ran_is_a_sentence(filled, tmp_path):
     relate(filled, strategy="siblings")
     with pytest.raises(QueryError, match=r"there is: siblings.*syphus data relate --by text"):
-        mimicit.write(filled, tmp_path / "out", "true", "text")
+        mimicit.write(filled, tmp_path / "out", WriteOptions("true", "text"))
 
 
 def syphus(*arguments):
