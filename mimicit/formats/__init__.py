@@ -1,7 +1,6 @@
 """Formats of others, one file each (see `base`).
 
-To add a format, write a module with NAME, TITLE, `detect` and `read`, and `write` where it is one to write, and add it to FORMATS. Files
-are tried in this order: the first that recognises one reads it.
+To add a format, write a module with NAME, TITLE, `detect` and `read`, and `write` where it is one to write, and add it to `mimicit.format_names`.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from importlib import import_module
 from typing import cast
 
 from mimicit.errors import FormatError
+from mimicit.format_names import FORMATS
 from mimicit.formats.base import (
     BadRow,
     Format,
@@ -31,9 +31,6 @@ __all__ = [
     "formats",
     "writable",
 ]
-
-FORMATS = ("mimicit",)
-"""Modules of this package, which are also the names that users type."""
 
 
 def formats() -> dict[str, Format]:

@@ -4,9 +4,12 @@
     T/T.parquet             pictures: a string column `base64`, and the id as pandas' index
     T/T_train.json          {id: [ids of its context]}, the records to train on: all of T_instructions.json, by id
 
-Read are also pictures as `{id: base64}` JSON, an index column of any of the names that pandas and dask give it, both base64
-alphabets, and one-element lists. Ours add the task's name and the language to `meta`, and to a translation `translation_of`, so that what was
+Read are also pictures as `{id: base64}` JSON, folders of Parquet parts, an index column of any of the names that pandas and dask give
+it, both base64 alphabets, one-element lists, the hub's tables, and ids of all generations (`aliases`). Ours add the task's name and the
+language to `meta`, and to a record what else it has (`translation_of`, `conversation`, `turn`, `rejected`, `meta`), so that what was
 written is read back whole; other readers ignore them.
+
+How files are read: `mimicit_read`, with `json_members`, `mimicit_records` and `mimicit_pictures`.
 """
 
 from __future__ import annotations
@@ -19,178 +22,26 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from mimicit.errors import FormatError, PictureError, QueryError
-from mimicit.formats.base import BadRow, ReadOptions, WriteOptions, Written
+from mimicit.errors import QueryError
+from mimicit.formats.base import WriteOptions, Written
 from mimicit.formats.files import staged
-from mimicit.media import picture
+from mimicit.formats.mimicit_read import detect, read
+from mimicit.formats.mimicit_records import OURS
 from mimicit.sandbox import predicate
-from mimicit.schema import ImageRecord, Instruction, Meta
+from mimicit.schema import Meta
 from mimicit.store import Store
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow
 
+__all__ = ["NAME", "TITLE", "detect", "read", "write"]
+
 NAME = "mimicit"
 TITLE = "The published MIMIC-IT files: instructions, pictures, selections."
 
-INDEX_COLUMNS = ("id", "__index_level_0__", "__null_dask_index__", "index")
 ROW_GROUP = 100
 AUTHOR = "mimicit"
-
-TASKS = {"LACONV": "la_conversation", "LADD": "la_detail", "LACR": "la_reasoning"}
-"""Published record prefixes whose task has another name here; any other prefix becomes the task, in lower case."""
-
-_IDS = re.compile(r"^(?P<prefix>[A-Za-z0-9]+?)(?:_[A-Z0-9]+)??_(?:\d\d_)?INS_")
-
-
-# Reading
-
-
-def detect(path: Path) -> bool:
-    """Recognise by content: a JSON object with `data`, or of base64 strings, or a Parquet file with `base64`."""
-    if path.suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            return "base64" in pq.read_schema(path).names
-        except (pa.ArrowInvalid, OSError):
-            return False
-    if path.suffix != ".json":
-        return False
-    import ijson
-
-    try:
-        with path.open("rb") as file:
-            for prefix, event, value in ijson.parse(file):
-                if prefix == "" and event == "map_key" and value in ("meta", "data"):
-                    return True
-                if event == "string" and len(value) > 100:  # a picture
-                    return True
-                if prefix == "" and event == "start_array":
-                    return False
-    except ijson.JSONError:
-        return False
-    return False
-
-
-def read(path: Path, options: ReadOptions) -> Iterator[Instruction | ImageRecord | BadRow]:
-    """Read one file of either kind as a stream.
-
-    Raises:
-        FormatError: the file is broken from some place on; what came before it was read.
-    """
-    if path.name.endswith("_train.json"):
-        return iter(())  # a selection of records, not records
-    if path.suffix == ".parquet":
-        return _read_picture_table(path)
-    return _read_json(path)
-
-
-def _read_json(path: Path) -> Iterator[Instruction | ImageRecord | BadRow]:
-    import ijson
-
-    try:
-        meta = _meta(path)
-        with path.open("rb") as file:
-            if meta is None:
-                for id_, value in ijson.kvitems(file, ""):
-                    yield _picture(id_, value, path)
-            else:
-                for id_, row in ijson.kvitems(file, "data"):
-                    yield _record(id_, row, meta, path)
-    except (ijson.JSONError, UnicodeDecodeError) as error:
-        raise FormatError(
-            f"{str(path)!r} is broken JSON: {str(error).splitlines()[0]}; "
-            "what came before that place was read"
-        ) from None
-
-
-def _meta(path: Path) -> dict[str, Any] | None:
-    """Return the `meta` object of an instructions file; None for a file of pictures."""
-    import ijson
-
-    with path.open("rb") as file:
-        for prefix, event, value in ijson.parse(file):
-            if prefix == "" and event == "map_key":
-                if value == "meta":
-                    with path.open("rb") as again:
-                        return next(iter(ijson.items(again, "meta")), {}) or {}
-                return {} if value == "data" else None
-    return None
-
-
-def _record(id_: str, row: Any, meta: dict[str, Any], path: Path) -> Instruction | BadRow:
-    where = f"{path.name}: {id_}"
-    if not isinstance(row, dict):
-        return BadRow(where, "not an object")
-    images = row.get("image_ids") or ()
-    try:
-        return Instruction(
-            id=id_,
-            task=meta.get("task") or _task(id_),
-            instruction=row["instruction"],
-            answer=row["answer"],
-            image_ids=(images,) if isinstance(images, str) else tuple(images),
-            rel_ins_ids=tuple(row.get("rel_ins_ids") or ()),
-            language=meta.get("language") or "en",
-            translation_of=row.get("translation_of"),
-            source=path.name,
-        )
-    except KeyError as error:
-        return BadRow(where, f"it has no {error}")
-    except (ValidationError, TypeError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else None
-        said = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error)
-        return BadRow(where, said)
-
-
-def _task(id_: str) -> str:
-    named = _IDS.match(id_)
-    prefix = named["prefix"] if named else id_.partition("_")[0]
-    return TASKS.get(prefix, prefix.lower())
-
-
-def _read_picture_table(path: Path) -> Iterator[ImageRecord | BadRow]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        # Not read ahead: files of one huge row group are common.
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
-            index = next((name for name in INDEX_COLUMNS if name in file.schema_arrow.names), None)
-            if index is None:
-                raise FormatError(f"{str(path)!r} has a column `base64` but none with the ids")
-            for batch in file.iter_batches(batch_size=ROW_GROUP, columns=[index, "base64"]):
-                for row in batch.to_pylist():
-                    yield _picture(row[index], row["base64"], path)
-    except pa.ArrowException as error:
-        raise FormatError(f"{str(path)!r} is a broken Parquet file: {error}") from None
-
-
-def _picture(id_: Any, value: Any, path: Path) -> ImageRecord | BadRow:
-    import pybase64
-
-    where = f"{path.name}: {id_}"
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if not isinstance(value, str) or not value:
-        return BadRow(where, "no base64 text")
-    try:
-        text = value.translate(_ONE_ALPHABET)
-        data = pybase64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-        return picture.measure(data, id=id_, name=where, source=path.name)
-    except (PictureError, ValueError) as error:
-        return BadRow(where, str(error))
-
-
-_ONE_ALPHABET = str.maketrans("-_", "+/", "\r\n")
-
-
-# Writing
 
 
 def write(store: Store, folder: Path, options: WriteOptions) -> Sequence[Written]:
@@ -267,7 +118,7 @@ class _Selection:
 
     def records(self) -> Iterator[tuple[Any, ...]]:
         return self._stream(
-            "SELECT id, instruction, answer, image_ids, rel_ins_ids, translation_of "
+            f"SELECT id, instruction, answer, image_ids, rel_ins_ids, {', '.join(OURS)} "
             "FROM chosen ORDER BY id"
         )
 
@@ -301,13 +152,15 @@ def _write_instructions(chosen: _Selection, meta: Meta, path: Path) -> Written:
     count = 0
     with staged(path) as file:
         file.write(b'{"meta": ' + meta.model_dump_json().encode() + b',\n"data": {')
-        for id_, instruction, answer, images, related, original in chosen.records():
+        for id_, instruction, answer, images, related, *more in chosen.records():
             row = {
                 "instruction": instruction,
                 "answer": answer,
                 "image_ids": images,
                 "rel_ins_ids": related,
-                **({"translation_of": original} if original else {}),
+                **{
+                    name: value for name, value in zip(OURS, more, strict=True) if value is not None
+                },
             }
             file.write((b",\n" if count else b"\n") + _json(id_) + b": " + _json(row))
             count += 1

@@ -219,3 +219,22 @@ def test_a_file_of_no_known_format_is_a_sentence(tmp_path, name, content, said):
 def test_a_missing_file_is_a_sentence(tmp_path):
     with pytest.raises(FormatError, match="there is no file"):
         import_files([tmp_path / "nothing.json"], other(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"system_message": "You are a visual assistant. " * 20, "in_context": []},
+        {"49620": ["A long story of five sentences, which is no picture. " * 5]},
+        {"a": [], "b": []},
+        {"info": {}, "images": [], "annotations": []},
+        {"data": [{"instruction": "q"}]},
+        {"data": {"x": {"caption": "c"}}},
+        {f"k{n}": n for n in range(50_000)},
+    ],
+    ids=["prompt", "stories", "lists", "coco", "data-list", "other-data", "numbers"],
+)
+def test_other_json_is_left_to_others(tmp_path, content):
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(content))
+    assert not mimicit.detect(path)

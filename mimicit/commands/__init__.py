@@ -1,0 +1,1 @@
+"""The longer commands of `syphus data`, one module each."""
