@@ -46,7 +46,20 @@ def decode(data: bytes, *, name: str, at_least: int | None = None) -> Image:
     with _opened(data, name) as image:
         if at_least is not None:
             image.draft("RGB", (at_least, at_least))
-        return ImageOps.exif_transpose(image).convert("RGB")
+        return _in_colour(ImageOps.exif_transpose(image))
+
+
+def _in_colour(image: Image) -> Image:
+    """Return a picture as RGB: what is transparent lies on white, 16 bits become 8."""
+    from PIL import Image
+
+    if image.has_transparency_data:
+        opaque = image.convert("RGBA")
+        white = Image.new("RGBA", opaque.size, "white")
+        return Image.alpha_composite(white, opaque).convert("RGB")
+    if image.mode.startswith("I"):
+        return image.convert("I").point(lambda value: value / 256).convert("L").convert("RGB")
+    return image.convert("RGB")
 
 
 def is_turned(data: bytes) -> bool:

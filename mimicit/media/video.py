@@ -2,19 +2,23 @@
 
     frames("match.mp4", [0.0, 1.0, 2.0]) -> (0.0, JPEG), (1.0, JPEG), (2.0, JPEG)
 
-The frame of a time is the one that is on the screen then. A video is read from the key frame before the first time wanted, once.
-Time, not a count of frames, names a frame: at 29.97 frames a second the 60th is not the second second.
+Time, not a count of frames, names a frame: at 29.97 frames a second the 60th is not the second second. The frame of a time is the one that is
+on the screen half a frame later: the nearest one, and in a video whose rate changes the one that stands. Times count from the first frame.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mimicit.errors import MissingExtraError, PictureError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ogv", ".gif")
 QUALITY = 92
@@ -30,8 +34,8 @@ def duration(path: Path) -> float:
         PictureError: not a video, or damaged.
         MissingExtraError: PyAV is not installed.
     """
-    with _open(path) as container:
-        stream = _stream(container, path)
+    with opened(path) as container:
+        stream = video_stream(container, path)
         if stream.duration and stream.time_base:
             return float(stream.duration * stream.time_base)
         if container.duration:
@@ -42,6 +46,8 @@ def duration(path: Path) -> float:
 def frames(path: Path, times: Sequence[float]) -> Iterator[tuple[float, bytes]]:
     """Yield the frames at rising times as JPEG; times after the end have none.
 
+    It is read from the key frame before the first time, once: for a few seconds of a long video.
+
     Raises:
         PictureError: not a video, damaged before the first frame wanted, or larger than the limit.
         MissingExtraError: PyAV is not installed.
@@ -51,11 +57,15 @@ def frames(path: Path, times: Sequence[float]) -> Iterator[tuple[float, bytes]]:
     wanted = iter(times)
     time = next(wanted)
     shown: Any = None
-    with _open(path) as container:
-        for frame in _decoded(container, path, start=times[0]):
-            at = float(frame.time or 0.0)
-            while shown is not None and at > time + 1e-6:
-                yield time, _jpeg(shown)
+    with opened(path) as container:
+        stream = video_stream(container, path)
+        begin = float((stream.start_time or 0) * (stream.time_base or 0))
+        half = float(half_a_frame(stream))
+        start = begin + times[0] if times[0] > 0 else 0.0
+        for frame in _decoded(container, stream, start=start):
+            at = float(frame.time or 0.0) - begin
+            while shown is not None and at - half > time + 1e-6:
+                yield time, jpeg(picture_of(shown, stream))
                 following = next(wanted, None)
                 if following is None:
                     return
@@ -63,19 +73,25 @@ def frames(path: Path, times: Sequence[float]) -> Iterator[tuple[float, bytes]]:
             shown = frame
         if shown is None:
             raise PictureError(f"{path.name!r} has no frame that can be decoded")
-        last = float(shown.time or 0.0) + _length(shown)
+        last = float(shown.time or 0.0) - begin + max(_length(shown) - half, half)
         while time is not None and time < last:
-            yield time, _jpeg(shown)
+            yield time, jpeg(picture_of(shown, stream))
             following = next(wanted, None)
             if following is None:
                 return
             time = following
 
 
-def _decoded(container: Any, path: Path, *, start: float) -> Iterator[Any]:
+def jpeg(image: Image) -> bytes:
+    """Encode a frame as it is stored where nothing else is asked for."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()
+
+
+def _decoded(container: Any, stream: Any, *, start: float) -> Iterator[Any]:
     import av
 
-    stream = _stream(container, path)
     stream.thread_type = "AUTO"
     if start > 0 and stream.time_base:
         container.seek(int(start / stream.time_base), stream=stream, backward=True)
@@ -85,9 +101,9 @@ def _decoded(container: Any, path: Path, *, start: float) -> Iterator[Any]:
         return  # a damaged end: what came before it is shown
 
 
-def _stream(container: Any, path: Path) -> Any:
+def video_stream(container: Any, path: Path) -> Any:
     if not container.streams.video:
-        raise PictureError(f"{path.name!r} holds no pictures")
+        raise PictureError(f"{path.name!r} holds no pictures, or is not whole")
     stream = container.streams.video[0]
     if stream.width * stream.height > MAX_PIXELS:
         raise PictureError(
@@ -97,7 +113,7 @@ def _stream(container: Any, path: Path) -> Any:
     return stream
 
 
-def _open(path: Path) -> Any:
+def opened(path: Path) -> Any:
     if find_spec("av") is None:
         raise MissingExtraError("av", "video")
     import av
@@ -113,12 +129,27 @@ def _open(path: Path) -> Any:
         raise PictureError(f"{path.name!r} is not a video that can be read: {error}") from None
 
 
+def half_a_frame(stream: Any) -> Fraction:
+    """Return half the time between two frames, in seconds; 0 where the video does not say."""
+    rate = stream.average_rate or stream.guessed_rate
+    return 1 / (2 * Fraction(rate)) if rate else Fraction(0)
+
+
 def _length(frame: Any) -> float:
     """Return how long a frame is on the screen, in seconds, about."""
     return float(frame.duration * frame.time_base) if frame.duration and frame.time_base else 0.05
 
 
-def _jpeg(frame: Any) -> bytes:
-    buffer = io.BytesIO()
-    frame.to_image().save(buffer, "JPEG", quality=QUALITY)
-    return buffer.getvalue()
+def picture_of(frame: Any, stream: Any) -> Image:
+    """Make a picture of a frame, as a player would show it, in mode RGBX: this one Pillow takes without copying it."""
+    from PIL.Image import Transpose, frombuffer
+
+    colours = frame.reformat(format="rgba")
+    plane, size = colours.planes[0], (colours.width, colours.height)
+    image = frombuffer("RGBX", size, plane, "raw", "RGBX", plane.line_size, 1)
+    shape = stream.sample_aspect_ratio
+    if shape and shape != 1 and Fraction(1, 8) <= shape <= 8:
+        image = image.resize((max(round(image.width * shape), 1), image.height))
+    turns = {90: Transpose.ROTATE_90, 180: Transpose.ROTATE_180, 270: Transpose.ROTATE_270}
+    turn = turns.get(round(getattr(frame, "rotation", 0)) % 360)
+    return image if turn is None else image.transpose(turn)
