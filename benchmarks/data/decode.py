@@ -1,0 +1,115 @@
+"""Encoded pictures to tensors of 224 × 224, beside Pillow as the published loader uses it (reference.py), in turns, in one thread.
+
+`off` is the largest difference of a value from the reference's, in steps of 255; `beyond` the share of values above one step.
+
+    python benchmarks/data/decode.py [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent.parent)]
+
+from common import save  # noqa: E402
+
+if TYPE_CHECKING:
+    import torch
+
+SIDE = 224
+Way = Callable[[bytes], "torch.Tensor"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer pictures, fewer rounds")
+    options = parser.parse_args()
+    import torch
+    from reference import drawn, tensor
+
+    from mimicit.media import tensors
+
+    torch.set_num_threads(1)
+    count, rounds = (16, 3) if options.quick else (64, 15)
+    jpegs = [drawn(n) for n in range(count)]
+    turbo = tensors._simplejpeg
+
+    def without_simplejpeg(data: bytes) -> torch.Tensor:
+        tensors._simplejpeg = lambda: None  # type: ignore[assignment]
+        try:
+            return tensors.floats(tensors.pixels(data, SIDE))
+        finally:
+            tensors._simplejpeg = turbo
+
+    ways: list[tuple[str, Way, str]] = [
+        ("reference", lambda data: tensor(data, SIDE), ""),
+        ("ours, float32", lambda data: tensors.floats(tensors.pixels(data, SIDE)), ">= 2.2x"),
+        ("ours, uint8", lambda data: tensors.pixels(data, SIDE), ">= 2.8x"),
+        ("ours, exact", lambda data: tensors.floats(tensors.pixels(data, SIDE, quality="exact")), ""),
+        ("ours, draft", lambda data: tensors.floats(tensors.pixels(data, SIDE, quality="draft")), ""),
+        ("ours without simplejpeg", without_simplejpeg, ""),
+    ]  # fmt: skip
+    table = compare("JPEG", jpegs, ways, rounds)
+    pngs = [recoded(data, "PNG") for data in jpegs[:8]]
+    table += compare("PNG", pngs, [(name, way, "") for name, way, _ in ways[:2]], min(rounds, 5))
+    save("data_decode", table)
+
+
+def compare(
+    kind: str, data: list[bytes], ways: list[tuple[str, Way, str]], rounds: int
+) -> list[dict[str, object]]:
+    expected = [ways[0][1](one) for one in data]
+    spent: dict[str, list[float]] = {name: [] for name, _, _ in ways}
+    for _ in range(rounds):
+        for name, way, _ in ways:
+            started = time.process_time()
+            for one in data:
+                way(one)
+            spent[name].append((time.process_time() - started) / len(data))
+    table: list[dict[str, object]] = []
+    for name, way, bar in ways:
+        off, beyond = difference(expected, [way(one) for one in data])
+        ratio = median(a / b for a, b in zip(spent["reference"], spent[name], strict=True))
+        table.append(
+            {
+                "pictures": kind,
+                "way": name,
+                "ms": round(median(spent[name]) * 1e3, 3),
+                "ratio": f"{ratio:.2f}x",
+                "bar": bar,
+                "off": round(off, 2),
+                "beyond": f"{beyond:.1e}" if beyond else "0",
+            }
+        )
+    return table
+
+
+def difference(expected: list[torch.Tensor], found: list[torch.Tensor]) -> tuple[float, float]:
+    import torch
+
+    steps = [
+        (a - (b if b.is_floating_point() else b.float() / 255)).abs() * 255
+        for a, b in zip(expected, found, strict=True)
+    ]
+    whole = torch.stack(steps)
+    return float(whole.max()), float((whole > 1.001).float().mean())
+
+
+def recoded(data: bytes, format: str) -> bytes:
+    from PIL import Image
+
+    sink = io.BytesIO()
+    Image.open(io.BytesIO(data)).save(sink, format)
+    return sink.getvalue()
+
+
+if __name__ == "__main__":
+    main()
