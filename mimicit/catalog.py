@@ -7,7 +7,7 @@ No primary keys: on millions of rows they cost more than they tell.
     instructions  images  verdicts  relations             from Parquet
     run_starts  run_ends  prompts  requests  sent  replies  failures  readings
     batches  batch_requests  batch_events                 from the ledger
-    accepted  rejected  runs  attempts  costs  provenance views
+    accepted  rejected  runs  attempts  costs  provenance  steps  views
 """
 
 from __future__ import annotations
@@ -235,7 +235,9 @@ def _load_part(connection: duckdb.DuckDBPyConnection, folder: Path, table: str, 
         connection.execute(
             f"INSERT INTO {table} BY NAME SELECT *, $part AS part FROM {source}", {"part": part}
         )
-    except (duckdb.InvalidInputException, duckdb.BinderException, duckdb.IOException) as error:
+    except duckdb.OutOfMemoryException:
+        raise
+    except duckdb.Error as error:
         raise DatasetError(
             f"{str(folder / part)!r} cannot be read ({str(error).splitlines()[0]}); "
             "restore it, or move it away to go on without it"

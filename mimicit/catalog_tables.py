@@ -33,6 +33,12 @@ CREATE TABLE _meta (catalog_version INTEGER, ledger VARCHAR);
 """
 
 VIEWS = """
+CREATE VIEW steps AS
+    SELECT NULL::VARCHAR AS run, NULL::VARCHAR AS snapshot, NULL::BIGINT AS step,
+           NULL::DOUBLE AS loss, NULL::DOUBLE AS lr, NULL::DOUBLE AS grad_norm,
+           NULL::BIGINT AS taught, NULL::BIGINT AS tokens,
+           NULL::DOUBLE AS seconds, NULL::DOUBLE AS waited
+    WHERE false;
 CREATE VIEW accepted AS
     SELECT * EXCLUDE (part) FROM instructions
     WHERE id NOT IN (SELECT record FROM verdicts WHERE coalesce(rejects, true));

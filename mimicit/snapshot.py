@@ -1,12 +1,19 @@
 """A frozen selection of records: what a training run opens, and what a paper can cite.
 
     snapshots/<digest>/
-      rows.arrow      one row a record, memory-mapped: id, task, instruction, answer, pictures[shard, offset, length]
-      manifest.json   the selection's SQL, counts, and the digest over the rows' content
+      text.arrow       id, task, language, instruction, answer, rejected, conversation, turn
+      pictures.arrow   of each record the places of its pictures: [(shard, offset, length), …]
+      hashes.arrow     of each record a SHA-256
+      manifest.json    what was selected, counts, recipes, image shards, and a digest of each file
 
-The digest is a hash over ids, texts and the pictures' SHA-256, so the same selection of the same data is the same
-snapshot wherever the folder lies. Opening one costs milliseconds at any size: rows are memory-mapped, and a picture is one
-`pread` into an image shard, whose bytes lie uncompressed at a known offset.
+A record's hash covers its fields and the SHA-256 of its pictures (`row_hash`). The snapshot's digest covers these hashes in their
+order, the seed and the recipes whose verdicts there were, and nothing of where the data lies: the same selection of the same
+data is the same snapshot in every copy of the folder. The digest is the folder's name, and a folder of that name is never
+written again.
+
+Opening one costs milliseconds at any size: columns are memory-mapped, and a picture is one `pread` into an image shard, whose
+bytes lie uncompressed at a known offset. Freezing takes the same memory at any size: DuckDB sorts on disk, and batches are
+written as they come, into a folder that gets its name when all is there.
 """
 
 from __future__ import annotations
@@ -14,9 +21,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from mimicit.errors import DatasetError, PictureError
 
@@ -24,6 +33,13 @@ if TYPE_CHECKING:
     import pyarrow
 
     from mimicit.store import Store
+
+FORMAT = 2
+FILES = ("text", "pictures", "hashes")
+BATCH_ROWS = 65_536
+"""Of each file; so the batch of a row follows from its number."""
+_DIGEST = re.compile(r"[0-9a-f]{32}")
+_SHARD = re.compile(r"images/[^/\\\x00]+\.parquet")
 
 
 class Picture(NamedTuple):
@@ -44,34 +60,54 @@ class Row:
     instruction: str
     answer: str
     pictures: tuple[Picture, ...]
+    language: str = "en"
+    conversation: str | None = None
+    turn: int | None = None
+    rejected: str | None = None
 
 
 class Snapshot:
     """Rows by number, pictures by place. Safe to fork: shards are opened by the process that reads them."""
 
-    def __init__(self, dataset: Path, digest: str) -> None:
-        """Map the snapshot's rows.
+    def __init__(self, dataset: Path, digest: str, *, check: bool = False) -> None:
+        """Map a snapshot's rows.
+
+        Args:
+            dataset: The dataset folder.
+            digest: The snapshot's name.
+            check: Read all of it once, and find that it is what its name says.
 
         Raises:
-            DatasetError: there is no such snapshot.
+            DatasetError: there is no such snapshot, it is damaged, or its pictures are gone.
         """
-        import pyarrow as pa
-
         self.dataset = dataset
         self.digest = digest
-        path = dataset / "snapshots" / digest / "rows.arrow"
-        if not path.exists():
-            raise DatasetError(f"{str(dataset)!r} has no snapshot {digest!r}")
-        self.table: pyarrow.Table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        self.path = dataset / "snapshots" / digest
+        self.manifest = self._read_manifest()
+        self.shards: list[str] = self.manifest["shards"]
+        self._batches = {name: self._map(name) for name in FILES}
         self._shards: dict[tuple[int, str], int] = {}
+        if check:
+            self.check()
 
     def __len__(self) -> int:
-        return int(self.table.num_rows)
+        return int(self.manifest["records"])
 
     def __getitem__(self, index: int) -> Row:
-        row = self.table.slice(index, 1).to_pylist()[0]
-        pictures = tuple(Picture(**picture) for picture in row.pop("pictures"))
-        return Row(pictures=pictures, **row)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"row {index:,} of a snapshot of {len(self):,}")
+        number, at = divmod(index % len(self), BATCH_ROWS)
+        text = self._batches["text"][number].slice(at, 1).to_pylist()[0]
+        places = self._batches["pictures"][number]["pictures"][at].as_py()
+        return Row(pictures=tuple(map(self._picture, places)), **text)
+
+    @property
+    def table(self) -> pyarrow.Table:
+        """Return all columns, still on disk; in `pictures`, `shard` is a number of `shards`."""
+        import pyarrow as pa
+
+        tables = [pa.Table.from_batches(self._batches[name]) for name in FILES]
+        return pa.table({name: table[name] for table in tables for name in table.column_names})
 
     def read(self, picture: Picture) -> bytes:
         """Return a picture's encoded bytes, as they were given."""
@@ -85,36 +121,152 @@ class Snapshot:
             )
         return data
 
+    def check(self, *, pictures: bool = False) -> None:
+        """Find that a snapshot is what its name says.
 
-def freeze(store: Store, *, where: str = "true") -> Snapshot:
+        Args:
+            pictures: Read the pictures, too, and compute each record's hash again: then nothing is taken on trust.
+
+        Raises:
+            DatasetError: it is not.
+        """
+        for name in FILES:
+            file = self.path / f"{name}.arrow"
+            if file_digest(file) != self.manifest["files"].get(file.name):
+                raise self._damaged(f"{file.name!r} has changed since it was written")
+        hasher = hashlib.sha256()
+        for batch in self._batches["hashes"]:
+            for value in batch["hash"].to_pylist():
+                hasher.update(value)
+        if snapshot_digest(hasher, self.manifest) != self.digest:
+            raise self._damaged("its hashes, order, seed or recipes are not those of its name")
+        self._check_shards()
+        if pictures:
+            self._check_rows()
+
+    def close(self) -> None:
+        """Close the image shards that this process has open."""
+        for key in [key for key in self._shards if key[0] == os.getpid()]:
+            os.close(self._shards.pop(key))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _read_manifest(self) -> dict[str, Any]:
+        if not _DIGEST.fullmatch(self.digest) or not (self.path / "manifest.json").exists():
+            raise DatasetError(f"{str(self.dataset)!r} has no snapshot {self.digest!r}")
+        try:
+            manifest: dict[str, Any] = json.loads((self.path / "manifest.json").read_text("utf-8"))
+            if manifest.get("format") != FORMAT:
+                raise DatasetError(
+                    f"snapshot {self.digest!r} was written by another version of this program; freeze it again"
+                )
+            if not all(map(_SHARD.fullmatch, manifest["shards"])) or manifest["records"] < 1:
+                raise self._damaged("its manifest names impossible files")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._damaged(f"its manifest cannot be read ({error})") from None
+        return manifest
+
+    def _map(self, name: str) -> list[pyarrow.RecordBatch]:
+        import pyarrow as pa
+
+        try:
+            file = pa.ipc.open_file(pa.memory_map(str(self.path / f"{name}.arrow")))
+            batches = [file.get_batch(number) for number in range(file.num_record_batches)]
+        except (OSError, pa.ArrowException) as error:
+            raise self._damaged(f"{name}.arrow cannot be read ({error})") from None
+        sizes = [batch.num_rows for batch in batches]
+        whole, rest = divmod(self.manifest["records"], BATCH_ROWS)
+        if sizes != [BATCH_ROWS] * whole + [rest] * (rest > 0):
+            raise self._damaged(f"{name}.arrow has not the rows that its manifest says")
+        return batches
+
+    def _picture(self, place: dict[str, int]) -> Picture:
+        return Picture(self.shards[place["shard"]], place["offset"], place["length"])
+
+    def _check_shards(self) -> None:
+        """Find that the shards hold every byte that a picture needs."""
+        import pyarrow.compute as pc
+
+        for batch in self._batches["pictures"]:
+            places = batch["pictures"].flatten()
+            ends = pc.add(places.field("offset"), places.field("length"))
+            for number in pc.unique(places.field("shard")).to_pylist():
+                end = pc.max(ends.filter(pc.equal(places.field("shard"), number))).as_py()
+                shard = self.dataset / self.shards[number]
+                if not shard.exists() or shard.stat().st_size < end:
+                    raise self._damaged(
+                        f"{self.shards[number]!r} is missing, or shorter than it was"
+                    )
+
+    def _check_rows(self) -> None:
+        for index in range(len(self)):
+            number, at = divmod(index, BATCH_ROWS)
+            row = self[index]
+            hashes = [hashlib.sha256(self.read(picture)).hexdigest() for picture in row.pictures]
+            if row_hash(row, hashes) != self._batches["hashes"][number]["hash"][at].as_py():
+                raise self._damaged(f"record {row.id!r} or a picture of it has changed")
+
+    def _damaged(self, why: str) -> DatasetError:
+        return DatasetError(
+            f"snapshot {self.digest!r} of {str(self.dataset)!r} is damaged: {why}; restore it, or delete "
+            "its folder and freeze again"
+        )
+
+
+def freeze(store: Store, *, where: str = "true", seed: int | None = None) -> Snapshot:
     """Write the accepted records that satisfy a SQL predicate as a snapshot, and open it.
+
+    Args:
+        store: The dataset.
+        where: Over the view `accepted`.
+        seed: Shuffles conversations, whose turns stay together; None leaves them in the order of their ids.
 
     Raises:
         QueryError: the predicate is not valid SQL over the view `accepted`.
-        DatasetError: nothing satisfies it.
+        DatasetError: nothing satisfies it, or a record names a picture that there is not.
     """
-    import pyarrow as pa
+    from mimicit.freezing import write_snapshot
 
-    store.refresh()
-    rows = store.training_rows(where)
-    if rows.num_rows == 0:
-        raise DatasetError(
-            f"no accepted record of {str(store.path)!r} satisfies {where!r}; "
-            "look at `syphus data stats` for what there is"
-        )
-    hashes, rows = rows["hash"], rows.drop_columns("hash")
-    hasher = hashlib.blake2b(digest_size=16)
-    for row_hash in hashes.to_pylist():
-        hasher.update(row_hash.encode())
-    digest = hasher.hexdigest()
+    return Snapshot(store.path, write_snapshot(store, where, seed))
 
-    folder = store.path / "snapshots" / digest
-    if not (folder / "manifest.json").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        staged = folder / ".rows.arrow"
-        with pa.ipc.new_file(str(staged), rows.schema) as writer:
-            writer.write_table(rows, max_chunksize=65_536)
-        staged.rename(folder / "rows.arrow")
-        manifest = {"where": where, "records": rows.num_rows, "digest": digest}
-        (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-    return Snapshot(store.path, digest)
+
+def row_hash(row: Row, pictures: list[str]) -> bytes:
+    """Return a record's hash: SHA-256 over those of its fields, in hexadecimal, a space between two, `-` for none.
+
+    Args:
+        row: The record.
+        pictures: SHA-256 of each of its pictures.
+    """
+    texts = (row.id, row.task, row.language, row.instruction, row.answer)
+    fields = [_hexadecimal(text) for text in (*texts, row.rejected, row.conversation)]
+    fields.append("-" if row.turn is None else str(row.turn))
+    return hashlib.sha256(" ".join([*fields, *pictures]).encode()).digest()
+
+
+def snapshot_digest(rows: hashlib._Hash, manifest: dict[str, Any]) -> str:
+    """Return a snapshot's name: a hash over its records' hashes in their order, the seed and the recipes."""
+    parts = {
+        "rows": rows.hexdigest(),
+        "seed": manifest["seed"],
+        "recipes": [[recipe["name"], recipe["digest"]] for recipe in manifest["recipes"]],
+    }
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _hexadecimal(text: str | None) -> str:
+    return "-" if text is None else hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,56 @@
+"""`syphus data open`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def open_(
+    dataset: Annotated[Path, typer.Option("-d", "--dataset", help="The dataset folder.")],
+    json: Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")] = False,
+) -> None:
+    """Bring the catalog up to date, and print what opens it in the `duckdb` program and in Python.
+
+    Both open it for reading. Close them before the dataset is written to: DuckDB lets one process write, or many read.
+
+    Example:
+
+        syphus data open -d demo
+    """
+    import orjson
+
+    from mimicit.store import Store
+
+    store = Store.open(dataset)
+    store.refresh()
+    catalog = store.catalog_path.resolve()
+    setup = _setup(catalog.parent)
+    lines = {
+        "duckdb": shlex.join(["duckdb", "-readonly", "-cmd", setup, str(catalog)]),
+        "python": f"import duckdb; data = duckdb.connect({str(catalog)!r}, read_only=True); data.execute({setup!r})",
+    }
+    if json:
+        typer.echo(orjson.dumps(lines, option=orjson.OPT_INDENT_2).decode())
+    else:
+        typer.echo("\n".join(lines.values()))
+
+
+def _setup(folder: Path) -> str:
+    """Return the SQL that adds what is not in the catalog: the pictures, and the user's own tables."""
+    from mimicit.parts import parts_of
+    from mimicit.sql import USER_DATABASE, quoted
+
+    shards = ", ".join(quoted(str(path)) for path in parts_of(folder / "images"))
+    pictures = (
+        f"SELECT id, image FROM read_parquet([{shards}])"
+        if shards
+        else "SELECT NULL::VARCHAR AS id, NULL::BLOB AS image WHERE false"
+    )
+    statements = [f"CREATE TEMP VIEW image_data AS {pictures}"]
+    if (mine := folder / USER_DATABASE).exists():
+        statements.append(f"ATTACH {quoted(str(mine))} AS mine (READ_ONLY)")
+    return "; ".join(statements)
