@@ -17,7 +17,7 @@ setup:
     echo "installing into .venv (a few minutes the first time)" >&2
     # torch first: what depends on it then takes the build that is there.
     {{ python }} -m pip install -q --disable-pip-version-check -c constraints.txt torch
-    {{ python }} -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[local,train,batch,video,translate,ocr,similar,dev]'
+    {{ python }} -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[local,train,batch,video,data,hub,translate,ocr,similar,dev]'
     touch .venv/.ready
 
 # From annotated photos to a model that answers, with the embedded language model
@@ -54,4 +54,15 @@ docs: setup
 
 # Measure speed and memory; results go to benchmarks/results
 bench: setup
-    for script in benchmarks/bench_*.py benchmarks/generation/{speed,clients,start,memory,crash,stale,faults,limits,poison,money,peers}.py; do {{ python }} $script; done
+    for script in benchmarks/bench_*.py benchmarks/data/{loader,decode,import_json,legacy_parquet,export,convert_video}.py benchmarks/generation/{speed,clients,start,memory,crash,stale,faults,limits,poison,money,peers}.py; do {{ python }} $script; done
+
+# Run the dataset's tests with the oldest DuckDB that is supported; all other packages are those of .venv
+test-duckdb-1: setup
+    #!/usr/bin/env bash
+    set -euo pipefail
+    [ -d .venv-duckdb1 ] || python3 -m venv .venv-duckdb1
+    .venv-duckdb1/bin/pip install -q --disable-pip-version-check duckdb==1.5.5
+    site() { "$1" -c "import sysconfig; print(sysconfig.get_path('purelib'))"; }
+    printf '%s\n%s\n' "$(site {{ python }})" "$PWD" > "$(site .venv-duckdb1/bin/python)/others.pth"
+    # DuckDB 1.5 imports pandas by itself.
+    .venv-duckdb1/bin/python -m pytest -q tests/mimicit tests/test_sql_doc.py --deselect tests/mimicit/test_columns.py::test_records_are_written_and_the_catalog_is_made_without_pandas

@@ -16,16 +16,18 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mimicit import catalog, migrations
 from mimicit.columns import as_column, as_table
-from mimicit.errors import DatasetError, LockedError, QueryError
+from mimicit.errors import DatasetError, LockedError
 from mimicit.follower import Follower
 from mimicit.known import Known
 from mimicit.parts import merge_small, next_part, parts_of, read_columns, replaced_parts, write_part
+from mimicit.pictures import Pictures
 from mimicit.schema import (
     ImageRecord,
     Instruction,
@@ -244,6 +246,11 @@ class Store:
 
     # Reading
 
+    @cached_property
+    def images(self) -> Pictures:
+        """The pictures' bytes, by id or number, from any number of workers."""
+        return Pictures(self.path)
+
     @property
     def catalog_path(self) -> Path:
         return self.path / "catalog.duckdb"
@@ -257,41 +264,11 @@ class Store:
             lock_down(connection)
             yield connection
 
-    def training_rows(self, where: str) -> pyarrow.Table:
-        """Return the accepted records that satisfy a SQL predicate, by id, with their pictures' places.
-
-        The column `hash` covers a row's texts and its pictures' SHA-256.
-
-        Raises:
-            QueryError: the predicate is not valid SQL over `accepted`.
-            DatasetError: a record names a picture that the dataset does not have.
-        """
-        import duckdb
-
-        from mimicit.sandbox import predicate
-
-        with self.reading() as connection:
-            try:
-                query = _TRAINING_ROWS.format(where=predicate(connection, where))
-                rows: pyarrow.Table = connection.sql(query).to_arrow_table()
-            except duckdb.Error as error:
-                raise QueryError(
-                    f"the selection {where!r} fails: {str(error).splitlines()[0]}"
-                ) from None
-        missing = rows.filter(rows["missing"])
-        if missing.num_rows:
-            raise DatasetError(
-                f"{missing.num_rows} records name pictures that {str(self.path)!r} does not have, "
-                f"the first is {missing['id'][0].as_py()!r}; import the pictures, or leave the "
-                "records out of the selection"
-            )
-        return rows.drop_columns("missing")
-
     def _clear_up(self) -> None:
         """Delete what a killed writer left behind."""
         for leftover in self.path.glob("*/.*.staged"):
             leftover.unlink()
-        for folder in ("text", "verdicts"):
+        for folder in ("text", "verdicts", "relations"):
             for part in replaced_parts(self.path / folder):
                 part.unlink()
         spilt = self.path / catalog.SPILL
@@ -340,7 +317,10 @@ def _table(
 ) -> pyarrow.Table:
     """Lay records out as columns: those that are named here, and their fields."""
     names = [name for name in schema.names if name not in columns]
-    values = zip(*map(attrgetter(*names), records), strict=True)
+    if all(type(record) is InstructionRow for record in records):
+        values = zip(*records, strict=True)  # its fields are the schema's
+    else:
+        values = zip(*map(attrgetter(*names), records), strict=True)
     columns |= dict(zip(names, values, strict=True))
     return as_table(columns, schema)
 
@@ -351,36 +331,22 @@ def _as_table(batch: pyarrow.RecordBatch) -> pyarrow.Table:
     return pa.Table.from_batches([batch])
 
 
-_TRAINING_ROWS = """
-WITH chosen AS (SELECT * FROM accepted WHERE {where}),
-named AS (SELECT id, unnest(image_ids) AS image, generate_subscripts(image_ids, 1) AS n FROM chosen),
-placed AS (
-    SELECT named.id,
-           list({{'shard': shard, 'offset': "offset", 'length': length}} ORDER BY n) AS pictures,
-           string_agg(sha256, ' ' ORDER BY n) AS hashes,
-           bool_or(shard IS NULL) AS missing
-    FROM named LEFT JOIN images ON images.id = named.image
-    GROUP BY named.id
-)
-SELECT id, task, instruction, answer, coalesce(pictures, []) AS pictures,
-       md5(concat_ws(chr(31), id, task, instruction, answer, hashes)) AS hash,
-       coalesce(missing, false) AS missing
-FROM chosen LEFT JOIN placed USING (id)
-ORDER BY id
-"""
-
-
 def _is_foreign(path: Path) -> bool:
     """Say whether something is not a folder that a killed first step left behind."""
     return path.name not in migrations.FOLDERS or not path.is_dir() or any(path.iterdir())
 
 
-def _blocks(images: Iterable[ImageRecord], size: int = 256) -> Iterator[list[ImageRecord]]:
+def _blocks(
+    images: Iterable[ImageRecord], count: int = 256, size: int = 64 << 20
+) -> Iterator[list[ImageRecord]]:
+    """Gather pictures whose ids are looked up at once: so many, or so many bytes."""
     block: list[ImageRecord] = []
+    held = 0
     for image in images:
         block.append(image)
-        if len(block) == size:
+        held += len(image.image)
+        if len(block) == count or held >= size:
             yield block
-            block = []
+            block, held = [], 0
     if block:
         yield block

@@ -235,7 +235,6 @@ def test_export_and_import(filled, tmp_path):
 
 
 def test_parquet_goes_to_a_file(filled, tmp_path):
-    wrong(syphus("sql", "SELECT 1", "-d", filled.path, "--format", "parquet"), "-o")
     out = tmp_path / "x.parquet"
     assert (
         syphus(
