@@ -1,6 +1,6 @@
 """The ledger's two files, and how they are opened: rows are in the journal at once, and in SQLite a little later.
 
-    one row ─► a line of `ledger.journal` (a write) ─► the open transaction ─► committed with some hundred others ─► the file is emptied
+    one row ─► a line of `ledger.journal` (a write) ─► the open transaction ─► committed with thousands of others ─► the file is emptied
 
 A commit of SQLite's for each row costs twenty times a write to a file. What is in the file survives the process like what is in
 SQLite's WAL does; a ledger whose writer was killed gets the lines back from whoever opens it next, for reading too. The writer

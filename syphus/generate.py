@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 FLUSH_CONTEXTS = 2_000
 FLUSH_BYTES = 256 << 20
-LOOK_AHEAD = 16
+LOOK_AHEAD = 32
 """Contexts that are rendered and looked up at once: more stop replies from being taken, fewer cost more queries."""
 CUT_OFF_HINT = " ([sampling] max_tokens of the task sets it)"
 

@@ -2,7 +2,7 @@
 
 One SQLite file in WAL mode with one writer on the event loop, and a journal beside it (`mimicit.ledger_files`). A request is sent, and a
 reply parsed, only after its row is in the journal, so killed at any moment the ledger has every reply that was received; SQLite
-commits some hundred rows at once, at least once a second. Tables only grow (their columns: `mimicit.ledger_tables`). A reply's `readings` row, which says
+commits thousands of rows at once, at least once a second. Tables only grow (their columns: `mimicit.ledger_tables`). A reply's `readings` row, which says
 what was read from it, is written after the records are in the dataset. So a reply without a reading is parsed again on the next run,
 at no cost, and a request without a reply is sent again.
 """
@@ -43,7 +43,7 @@ from syphus.request import Completion, Prompt, Request, digest
 
 __all__ = ["BLOCK", "Ledger", "Reading", "Reply", "storable"]
 
-COMMIT_ROWS = 512
+COMMIT_ROWS = 8_192
 """Rows that wait in the journal for one commit, at most."""
 COMMIT_SECONDS = 1.0
 """How long, at most, while the event loop runs: until then nobody else sees them."""

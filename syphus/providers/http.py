@@ -1,7 +1,7 @@
 """POST over libcurl, driven by the event loop.
 
-pycurl's `AsyncCurlMulti` keeps the connections, finds the proxy's way, checks certificates and unpacks bodies, for about half of what
-aiohttp costs the processor (benchmarks/generation/http.py). What is added here is what this project asks of a client:
+pycurl's `AsyncCurlMulti` keeps the connections, finds the proxy's way, checks certificates and unpacks bodies, for about two thirds of
+what aiohttp costs the processor (benchmarks/generation/clients.py). What is added here is what this project asks of a client:
 
 - a request leaves once: libcurl would silently repeat one whose connection was closed before an answer, which may be paid twice;
 - a body has a bound, counted after it is unpacked;
@@ -16,15 +16,14 @@ import os
 import ssl
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
+
+import pycurl
 
 from syphus.errors import ConnectionLostError, ProviderError, StopError, TimedOutError
 from syphus.providers.base import MAX_REPLY, valid
 from syphus.providers.secrets import first_line
-
-if TYPE_CHECKING:
-    import pycurl
 
 CONNECT = 60.0
 """Seconds until a connection stands."""
@@ -87,11 +86,8 @@ class Http:
         self._idle: list[_Transfer] = []
 
     async def __aenter__(self) -> Self:
-        import pycurl
-
         self._multi = pycurl.AsyncCurlMulti()
         self._multi.setopt(pycurl.M_MAXCONNECTS, _CONNECTIONS)
-        self._raised = pycurl.error
         self._certificates = _certificates() if self._address.startswith("https:") else None
         return self
 
@@ -126,7 +122,7 @@ class Http:
         )
         try:
             await self._multi.add_handle(transfer.curl)
-        except self._raised as error:
+        except pycurl.error as error:
             if not transfer.is_cut:
                 raise self._translated(transfer, *error.args) from None
         # One that was cancelled is still being taken down: it is not used again.
@@ -136,8 +132,6 @@ class Http:
 
     def _transfer(self) -> _Transfer:
         """Return a new transfer with what all have in common."""
-        import pycurl
-
         curl = pycurl.Curl()
         for option, value in (
             (pycurl.POST, 1),
@@ -159,8 +153,6 @@ class Http:
 
     def _translated(self, transfer: _Transfer, code: int, message: str = "") -> ProviderError:
         """Return what libcurl raises as our error."""
-        import pycurl
-
         if code == pycurl.E_OPERATION_TIMEDOUT:
             if transfer.times_left:
                 return TimedOutError(f"no answer within {self._timeout:g} s")
@@ -182,8 +174,6 @@ class _Transfer:
     __slots__ = ("_lines", "_parts", "_sent", "_size", "_url", "curl", "is_cut", "times_left")
 
     def __init__(self, curl: pycurl.Curl) -> None:
-        import pycurl
-
         self.curl = curl
         self._lines: list[bytes] = []
         self._url = ""
@@ -193,8 +183,6 @@ class _Transfer:
         curl.setopt(pycurl.PREREQFUNCTION, self._leave)
 
     def begin(self, url: str, data: bytes, headers: list[bytes]) -> None:
-        import pycurl
-
         if url != self._url:
             self.curl.setopt(pycurl.URL, url)
             self._url = url
@@ -208,15 +196,11 @@ class _Transfer:
         self.is_cut = False
 
     def response(self) -> Response:
-        import pycurl
-
         status = self.curl.getinfo(pycurl.RESPONSE_CODE)
         return Response(status, self._lines[:], b"".join(self._parts), self.is_cut)
 
     def _leave(self, *connection: Any) -> int:
         """Say whether the request may go out on a connection: the first time only."""
-        import pycurl
-
         self.times_left += 1
         return int(pycurl.PREREQFUNC_OK if self.times_left == 1 else pycurl.PREREQFUNC_ABORT)
 
