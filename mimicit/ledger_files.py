@@ -47,7 +47,9 @@ class Journal:
             _lock(self._file.fileno(), PATIENCE if patience is None else patience)
         except BlockingIOError:
             self._file.close()
-            raise LockedError(f"another process writes to the ledger {str(ledger)!r}") from None
+            raise LockedError(
+                f"another process writes to the ledger {str(ledger)!r}; try again when it has ended"
+            ) from None
         self.size = os.fstat(self._file.fileno()).st_size
         """Bytes of rows that are not committed."""
 
@@ -84,10 +86,9 @@ class Journal:
         return (row for line in lines if (row := _row(line)))
 
     def clear(self) -> None:
-        """Forget all rows: they are committed."""
-        if self.size:
-            self._file.truncate(0)
-            self.size = 0
+        """Forget all rows: they are committed. What a full disk left of one is gone with them."""
+        self._file.truncate(0)
+        self.size = 0
 
 
 def path_of(ledger: Path) -> Path:

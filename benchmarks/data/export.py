@@ -2,8 +2,8 @@
 
 Each client is a process of its own that says what it took once its imports are done: processor time, and the most memory it had. All
 start from what is on disk: the reference reads the dataset's Parquet parts with pandas, makes a list of dicts in the format's shape, and
-dumps it. What `json.dump` alone took of that, with the list in memory, is in a column of its own. The reference writes no pictures; what ours
-takes without and with them are two lines.
+dumps it. The bar is held against what `json.dump` alone took of that, with the list in memory (`to_dump`). The reference writes no pictures; what
+ours takes without and with them are two lines.
 
     python benchmarks/data/export.py [--quick]
 """
@@ -83,7 +83,7 @@ def chat(folder: Path, name: str, rounds: int) -> list[dict[str, object]]:
         lambda: child(name, folder, "dump"),
     )
     return [
-        row(f"{name}, rows alone", theirs, bare, ">= 4x"),
+        row(f"{name}, rows alone", theirs, bare, "to_dump >= 4x"),
         row(f"{name}, and pictures", theirs, whole, f"<= {BAR_MB} MB"),
     ]
 
@@ -97,7 +97,7 @@ def published(folder: Path, rounds: int) -> list[dict[str, object]]:
     )
     both = {name: dump[name] + pandas[name] for name in ("cpu", "dump")}
     both["mb"] = max(dump["mb"], pandas["mb"])
-    return [row("mimicit, JSON and Parquet", both, ours, ">= 4x")]
+    return [row("mimicit, JSON and Parquet", both, ours, f"to_dump >= 4x, <= {BAR_MB} MB")]
 
 
 def turns(rounds: int, *clients: Callable[[], dict[str, float]]) -> list[dict[str, float]]:

@@ -17,7 +17,7 @@ def push(
     revision: Annotated[str | None, typer.Option(help="A branch; else the main one.")] = None,
     message: Annotated[str, typer.Option(help="Of the commit.")] = "Upload the dataset",
 ) -> None:
-    """Upload a dataset folder to the Hugging Face Hub.
+    """Upload what `data export -f hf` wrote to the Hugging Face Hub.
 
     The token is HF_TOKEN, or that of `hf auth login`. Parquet files of an earlier upload that are not in the folder are deleted there.
 

@@ -68,7 +68,7 @@ class Http:
     def __init__(
         self, url: str, headers: Mapping[str, str], *, timeout: float, proxy: str | None = None
     ) -> None:
-        """Name the host; nothing is loaded yet.
+        """Name the host; nothing is sent yet.
 
         Args:
             url: The default address.
@@ -88,7 +88,8 @@ class Http:
     async def __aenter__(self) -> Self:
         self._multi = pycurl.AsyncCurlMulti()
         self._multi.setopt(pycurl.M_MAXCONNECTS, _CONNECTIONS)
-        self._certificates = _certificates() if self._address.startswith("https:") else None
+        is_secured = "https:" in (self._address[:6], self._proxy[:6])
+        self._certificates = _certificates() if is_secured else None
         return self
 
     async def __aexit__(
@@ -149,6 +150,9 @@ class Http:
             curl.setopt(option, value)
         if self._certificates:
             curl.setopt(pycurl.CAINFO, self._certificates)
+            curl.setopt(pycurl.PROXY_CAINFO, self._certificates)
+            if folder := os.environ.get("SSL_CERT_DIR"):
+                curl.setopt(pycurl.CAPATH, folder)
         return _Transfer(curl)
 
     def _translated(self, transfer: _Transfer, code: int, message: str = "") -> ProviderError:

@@ -240,8 +240,15 @@ def test_a_torn_write_is_taken_back(ledger):
     assert journal.size == size == path_of(ledger.path).stat().st_size
 
 
-def test_a_second_writer_is_refused(ledger, monkeypatch):
-    monkeypatch.setattr("mimicit.ledger_files.PATIENCE", 0.1)
+def test_what_a_full_disk_left_of_a_line_does_not_spoil_the_next(tmp_path):
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        path_of(ledger.path).write_bytes(b'["sent", 1, {"ru')  # and could not be taken back
+        ledger.send(request(1), "run")
+        ledger.commit()
+        assert path_of(ledger.path).stat().st_size == 0
+
+
+def test_a_second_writer_is_refused(ledger):
     code = f"from pathlib import Path; from syphus.ledger import Ledger; Ledger(Path({str(ledger.path)!r}))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "LockedError: another process writes to the ledger" in ran.stderr

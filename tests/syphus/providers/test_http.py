@@ -2,7 +2,9 @@
 
 import asyncio
 import gzip
+import shutil
 import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -212,6 +214,23 @@ def test_a_stranger_is_not_trusted(certified):
 
 def test_the_authorities_of_the_environment_are_trusted(certified, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(TLS / "cert.pem"))
+    with listening(OK, context=certified) as (url, _):
+        assert post(url, b"1")[0].content == b"{}"
+
+
+def test_a_folder_of_authorities_of_the_environment_is_trusted(certified, monkeypatch, tmp_path):
+    hashed = (
+        subprocess.run(
+            ["openssl", "x509", "-hash", "-noout", "-in", TLS / "cert.pem"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        if shutil.which("openssl")
+        else pytest.skip("openssl is not here")
+    )
+    (tmp_path / f"{hashed}.0").write_bytes((TLS / "cert.pem").read_bytes())
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     with listening(OK, context=certified) as (url, _):
         assert post(url, b"1")[0].content == b"{}"
 
