@@ -80,12 +80,16 @@ class Ledger(Replies):
         self._journal: Journal | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._waiting = 0
+        self._pending: dict[tuple[str, tuple[str, ...]], list[list[Any]]] = {}
+        """Table and columns -> rows, with their numbers, that SQLite has not seen."""
+        self._numbers: dict[str, int] = {}
+        """Table -> its last row's."""
         self._schemas: set[str] = set()
         """Those that are kept already."""
         self._connection = (
             connect(path) if read_only else sqlite3.connect(path, isolation_level=None)
         )
-        self._execute = self._connection.execute
+        self._do = self._connection.execute
         try:
             if not read_only:
                 self._journal = Journal(path)
@@ -105,25 +109,25 @@ class Ledger(Replies):
             ) from None
 
     def _prepare(self) -> None:
-        self._execute("PRAGMA journal_mode = WAL")
-        self._execute("PRAGMA synchronous = NORMAL")
-        self._execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        self._execute(f"PRAGMA cache_size = -{CACHE_KB}")
+        self._do("PRAGMA journal_mode = WAL")
+        self._do("PRAGMA synchronous = NORMAL")
+        self._do(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        self._do(f"PRAGMA cache_size = -{CACHE_KB}")
         for table, columns in LEDGER_TABLES.items():
             listed = ", ".join(_column(name, kind) for name, kind in columns.items())
-            self._execute(f"CREATE TABLE IF NOT EXISTS {table} ({listed})")
+            self._do(f"CREATE TABLE IF NOT EXISTS {table} ({listed})")
             self._add_columns(table, columns)
         for index in _INDEXES:
-            self._execute(index)
+            self._do(index)
         self._begin()  # which brings in what a killed run left
         self.commit()
 
     def _add_columns(self, table: str, columns: dict[str, str]) -> None:
         """Give a ledger that was begun before them the columns that came since."""
-        there = {row[1] for row in self._execute(f"PRAGMA table_info({table})")}
+        there = {row[1] for row in self._do(f"PRAGMA table_info({table})")}
         for name, kind in columns.items():
             if name not in there:
-                self._execute(f"ALTER TABLE {table} ADD COLUMN {_column(name, kind)}")
+                self._do(f"ALTER TABLE {table} ADD COLUMN {_column(name, kind)}")
 
     def __enter__(self) -> Self:
         return self
@@ -228,11 +232,12 @@ class Ledger(Replies):
         rows = [(*reading, now) for reading in readings]
         sql = insertion("readings", (*Reading._fields, "time"))
         self._begin()
-        self._execute("SAVEPOINT readings")
+        self._flush()
+        self._do("SAVEPOINT readings")
         try:
             self._connection.executemany(sql, rows)
         except (UnicodeEncodeError, OverflowError):
-            self._execute("ROLLBACK TO readings")
+            self._do("ROLLBACK TO readings")
             self._connection.executemany(sql, [tuple(map(storable_value, row)) for row in rows])
         self.commit()
 
@@ -240,6 +245,7 @@ class Ledger(Replies):
         """Write rows in one commit; one whose key is there already stays as it was."""
         for columns, some in groupby(rows, key=tuple):
             self._begin()
+            self._flush()
             self._connection.executemany(
                 insertion(table, columns),
                 ([storable_value(v) for v in row.values()] for row in some),
@@ -279,10 +285,11 @@ class Ledger(Replies):
             self._begin()  # where the last commit failed
         if self._connection.in_transaction:
             try:
-                self._execute("COMMIT")
+                self._flush()
+                self._do("COMMIT")
             except sqlite3.OperationalError:
                 with suppress(sqlite3.OperationalError):
-                    self._execute("ROLLBACK")
+                    self._do("ROLLBACK")
                 raise
         if self._journal:
             self._journal.clear()
@@ -293,26 +300,22 @@ class Ledger(Replies):
     def _sent(self, request: Request, run: str) -> list[Row]:
         now, rows = time.time(), []
         if request.schema and request.schema not in self._schemas:
-            rows += self._insert(
-                "schemas", ("digest", "schema"), [digest(request.schema), request.schema]
-            )
+            schema = [digest(request.schema), request.schema]
+            rows.append(self._insert("schemas", ("digest", "schema"), schema))
             self._schemas.add(request.schema)
-        rows += self._insert(
-            "requests",
-            REQUEST_COLUMNS,
-            [
-                request.key,
-                run,
-                request.prompt.digest,
-                request.model,
-                request.context_id,
-                request.query,
-                parameters(request),
-                request.sample,
-                now,
-            ],
-        )
-        rows += self._insert("sent", SENT_COLUMNS, [request.key, run, now])
+        values: list[Any] = [
+            request.key,
+            run,
+            request.prompt.digest,
+            request.model,
+            request.context_id,
+            request.query,
+            parameters(request),
+            request.sample,
+            now,
+        ]
+        rows.append(self._insert("requests", REQUEST_COLUMNS, values))
+        rows.append(self._insert("sent", SENT_COLUMNS, [request.key, run, now]))
         return rows
 
     def _replied(
@@ -325,7 +328,7 @@ class Ledger(Replies):
         batch: str | None,
     ) -> tuple[Row, Reply]:
         text = storable(completion.text)
-        [row] = self._insert(
+        row = self._insert(
             "replies",
             REPLY_COLUMNS,
             [
@@ -350,22 +353,44 @@ class Ledger(Replies):
 
     def _failed(self, sent: int, key: str, run: str, error: Exception) -> Row:
         kind = error.kind if isinstance(error, ProviderError) else type(error).__name__
-        [row] = self._insert(
-            "failures", FAILURE_COLUMNS, [sent, key, run, kind, str(error), time.time()]
-        )
-        return row
+        values = [sent, key, run, kind, str(error), time.time()]
+        return self._insert("failures", FAILURE_COLUMNS, values)
 
-    def _insert(self, table: str, columns: tuple[str, ...], values: list[Any]) -> list[Row]:
-        """Put a row into the transaction; return it, or nothing if its key is there already."""
+    def _insert(self, table: str, columns: tuple[str, ...], values: list[Any]) -> Row:
+        """Have a row put into the transaction with the next ones; return it.
+
+        Its number is ours, so that the journal knows it before SQLite has the row.
+        """
         self._begin()
-        try:
-            cursor = self._execute(insertion(table, columns), values)
-        except (UnicodeEncodeError, OverflowError):
-            values = [storable_value(value) for value in values]
-            cursor = self._execute(insertion(table, columns), values)
-        if cursor.rowcount < 1:
-            return []
-        return [(table, cursor.lastrowid or 0, dict(zip(columns, values, strict=True)))]
+        number = self._numbers.get(table)
+        if number is None:
+            [(number,)] = self._connection.execute(f"SELECT max(rowid) FROM {table}")
+        self._numbers[table] = number = (number or 0) + 1
+        self._pending.setdefault((table, columns), []).append([number, *values])
+        return table, number, dict(zip(columns, values, strict=True))
+
+    def _flush(self) -> None:
+        """Put the rows that wait into the transaction: one call of SQLite's for many."""
+        if not self._pending:
+            return
+        pending, self._pending = (
+            self._pending,
+            {},
+        )  # whatever happens: what was kept is in the journal
+        for (table, columns), rows in pending.items():
+            # A row whose number is taken would be another writer's: that is never passed over.
+            again = "IGNORE" if table in ("requests", "schemas") else "ABORT"
+            sql = insertion(table, ("rowid", *columns), again)
+            self._do("SAVEPOINT rows")
+            try:
+                self._connection.executemany(sql, rows)
+            except (UnicodeEncodeError, OverflowError):
+                self._do("ROLLBACK TO rows")
+                self._connection.executemany(sql, [list(map(storable_value, row)) for row in rows])
+
+    def _execute(self, query: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
+        self._flush()
+        return super()._execute(query, parameters)
 
     def _keep(self, rows: list[Row]) -> None:
         """Have rows of the transaction on disk."""
@@ -385,7 +410,8 @@ class Ledger(Replies):
     def _begin(self) -> None:
         if self._connection.in_transaction:
             return
-        self._execute("BEGIN")
+        self._pending.clear()  # SQLite took the transaction back: what was kept is in the journal
+        self._do("BEGIN")
         if self._journal and self._journal.size:
             insert(self._connection, self._journal.rows())
         with suppress(RuntimeError):  # outside an event loop

@@ -32,9 +32,10 @@ def storable(text: str) -> str:
 
 
 @cache
-def insertion(table: str, columns: tuple[str, ...]) -> str:
+def insertion(table: str, columns: tuple[str, ...], again: str = "IGNORE") -> str:
+    """Return the SQL that adds a row; `again` says what becomes of one whose key is there already."""
     marks = ", ".join("?" * len(columns))
-    return f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({marks})"
+    return f"INSERT OR {again} INTO {table} ({', '.join(columns)}) VALUES ({marks})"
 
 
 def parameters(request: Request) -> str:

@@ -49,7 +49,6 @@ class Replies:
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Read from an open ledger."""
         self._connection = connection
-        self._execute = connection.execute
         there = self._execute("PRAGMA table_info(readings)").fetchall()
         # A ledger that was begun before this column, and is only read, does not have it.
         self._context = "g.context" if any(row[1] == "context" for row in there) else "NULL"
@@ -118,6 +117,9 @@ class Replies:
     def rows(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Return what an SQL query gives."""
         return self._execute(query, parameters).fetchall()
+
+    def _execute(self, query: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
+        return self._connection.execute(query, parameters)
 
     def counts(self) -> dict[str, int]:
         """Count requests, replies, those in a provider's batches, and the attempts whose fate nobody saw."""

@@ -1,6 +1,6 @@
 """POST over libcurl, driven by the event loop.
 
-pycurl's `AsyncCurlMulti` keeps the connections, finds the proxy's way, checks certificates and unpacks bodies, for about two thirds of
+libcurl (`curl`) keeps the connections, finds the proxy's way, checks certificates and unpacks bodies, for about two thirds of
 what aiohttp costs the processor (benchmarks/generation/clients.py). What is added here is what this project asks of a client:
 
 - a request leaves once: libcurl would silently repeat one whose connection was closed before an answer, which may be paid twice;
@@ -23,6 +23,7 @@ import pycurl
 
 from syphus.errors import ConnectionLostError, ProviderError, StopError, TimedOutError
 from syphus.providers.base import MAX_REPLY, valid
+from syphus.providers.curl import Transfers
 from syphus.providers.secrets import first_line
 
 CONNECT = 60.0
@@ -86,8 +87,7 @@ class Http:
         self._idle: list[_Transfer] = []
 
     async def __aenter__(self) -> Self:
-        self._multi = pycurl.AsyncCurlMulti()
-        self._multi.setopt(pycurl.M_MAXCONNECTS, _CONNECTIONS)
+        self._transfers = Transfers(kept=_CONNECTIONS)
         is_secured = "https:" in (self._address[:6], self._proxy[:6])
         self._certificates = _certificates() if is_secured else None
         return self
@@ -98,7 +98,7 @@ class Http:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._multi.aclose()
+        self._transfers.close()
         while self._idle:
             self._idle.pop().curl.close()
 
@@ -122,7 +122,7 @@ class Http:
             url or self._address, data, [*self._lines, *_lines(more)] if more else self._lines
         )
         try:
-            await self._multi.add_handle(transfer.curl)
+            await self._transfers.perform(transfer.curl)
         except pycurl.error as error:
             if not transfer.is_cut:
                 raise self._translated(transfer, *error.args) from None

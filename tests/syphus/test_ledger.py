@@ -138,17 +138,17 @@ def test_others_see_what_is_written_within_a_second_or_some_hundred_rows(ledger,
 def test_a_commit_that_fails_loses_nothing(ledger, monkeypatch):
     """The disk is full when SQLite commits, and has room again after that."""
     first = ledger.send(request(1), "run")
-    real = ledger._execute
+    real = ledger._do
 
     def full(sql, *values):
         if sql == "COMMIT":
             raise sqlite3.OperationalError("database or disk is full")
         return real(sql, *values)
 
-    monkeypatch.setattr(ledger, "_execute", full)
+    monkeypatch.setattr(ledger, "_do", full)
     with pytest.raises(sqlite3.OperationalError):
         ledger.commit()
-    monkeypatch.setattr(ledger, "_execute", real)
+    monkeypatch.setattr(ledger, "_do", real)
     second = ledger.send(request(2), "run")
     assert second == first + 1
     ledger.commit()
@@ -160,14 +160,14 @@ def test_a_commit_that_fails_loses_nothing(ledger, monkeypatch):
 
 def test_a_run_that_ends_because_no_commit_works_leaves_everything_to_the_next(tmp_path):
     ledger = Ledger(tmp_path / "l.sqlite")
-    real = ledger._execute
+    real = ledger._do
 
     def full(sql, *values):
         if sql == "COMMIT":
             raise sqlite3.OperationalError("database or disk is full")
         return real(sql, *values)
 
-    ledger._execute = full
+    ledger._do = full
     replies = []
     for n in range(3):
         sent = ledger.send(request(n), "run")
@@ -179,6 +179,31 @@ def test_a_run_that_ends_because_no_commit_works_leaves_everything_to_the_next(t
     with Ledger(tmp_path / "l.sqlite") as ledger:
         assert ledger.answers([request(n) for n in range(3)]) == replies
         assert ledger.counts()["in_flight"] == 0
+
+
+def test_a_number_that_another_writer_took_is_an_error_and_no_lost_reply(ledger):
+    """Where the file system has no locks there may be a second writer."""
+    sent = ledger.send(request(1), "run")
+    ledger.commit()
+    with sqlite3.connect(ledger.path, isolation_level=None) as other:
+        other.execute("INSERT INTO replies (id, sent, request) VALUES (1, 9, 'x')")
+    ledger.reply(sent, request(1), "run", COMPLETION, 0.1)
+    ledger.commit()
+    ledger._numbers["replies"] = 0
+    ledger.reply(sent, request(1), "run", COMPLETION, 0.1)
+    with pytest.raises(sqlite3.IntegrityError):
+        ledger.commit()
+
+
+def test_a_row_that_sqlite_cannot_take_spoils_no_other(ledger):
+    """Half a surrogate pair comes from a provider's JSON; it stands between rows that are whole."""
+    ledger._journal.add = lambda rows: None
+    errors = ["fine", "half \ud83d of it", "fine, too"]
+    for n, said in enumerate(errors):
+        ledger.fail(ledger.send(request(n), "run"), request(n), "run", RateLimitError(said))
+    found = [said for (said,) in ledger.rows("SELECT message FROM failures ORDER BY rowid")]
+    assert found[::2] == ["fine", "fine, too"]
+    assert found[1].startswith("half ")
 
 
 def test_a_journal_that_cannot_be_written_is_a_commit(ledger, monkeypatch):

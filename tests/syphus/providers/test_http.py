@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from socket import create_server, socket
 
+import pycurl
 import pytest
 
 from syphus.errors import ConnectionLostError, StopError, TimedOutError
@@ -191,6 +192,63 @@ def test_one_that_is_cancelled_disturbs_no_other():
     with listening(b"", late) as (url, listener):
         assert asyncio.run(run(url)) == [b"[]", b"[]"]
     assert listener.connections == 2
+
+
+def test_answers_that_nobody_waits_for_any_more_are_passed_over():
+    """Requests that are cancelled while their answers are already here disturb neither the others nor the loop."""
+
+    async def run(url: str):
+        asyncio.get_running_loop().set_exception_handler(lambda _, found: said.append(found))
+        async with Http(url, {}, timeout=10.0) as http:
+            tasks = [asyncio.create_task(http.post(b"1")) for _ in range(50)]
+            for number, task in enumerate(tasks):
+                await asyncio.sleep(0.002 if number % 2 else 0)
+                if number % 5:
+                    task.cancel()
+            found = await asyncio.gather(*tasks, return_exceptions=True)
+            again = [(await http.post(b"2")).content for _ in range(5)]
+        return [one.content for one in found[::5]] + again
+
+    said: list = []
+    with listening(OK) as (url, _):
+        assert asyncio.run(run(url)) == [b"{}"] * 15
+    assert said == []
+
+
+def test_leaving_gives_up_what_is_on_its_way():
+    async def run(url: str):
+        async with Http(url, {}, timeout=10.0) as http:
+            task = asyncio.create_task(http.post(b"1"))
+            await asyncio.sleep(0.1)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with listening(b"") as (url, _):
+        asyncio.run(run(url))
+
+
+def test_a_handle_of_libcurl_that_broke_fails_all_that_wait():
+    class Broken:
+        def __getattr__(self, name):
+            return getattr(multi, name)
+
+        def socket_action(self, *_):
+            raise pycurl.error(1, "out of order")
+
+    async def run(url: str):
+        nonlocal multi
+        async with Http(url, {}, timeout=10.0) as http:
+            tasks = [asyncio.create_task(http.post(b"1")) for _ in range(3)]
+            await asyncio.sleep(0.1)
+            multi, http._transfers._multi = http._transfers._multi, Broken()
+            tasks.append(asyncio.create_task(http.post(b"1")))
+            return await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
+
+    multi = None
+    with listening(b"") as (url, _):
+        found = asyncio.run(run(url))
+    assert [type(one) for one in found] == [ConnectionLostError] * 4
+    assert "out of order" in str(found[0])
 
 
 def test_a_header_cannot_begin_another():
