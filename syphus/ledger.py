@@ -387,6 +387,7 @@ class Ledger(Replies):
             except (UnicodeEncodeError, OverflowError):
                 self._do("ROLLBACK TO rows")
                 self._connection.executemany(sql, [list(map(storable_value, row)) for row in rows])
+            self._do("RELEASE rows")  # until then SQLite keeps what every page held before
 
     def _execute(self, query: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
         self._flush()
