@@ -55,10 +55,10 @@ def application(*names: str, listed: bool = False) -> typer.Typer:
         add_completion=False,
         help="From annotated pictures to a trained vision-language model, with every step in SQL.",
     )
-    program.callback()(_nothing)  # else one command alone would be the program
+    program.callback()(_options)  # else one command alone would be the program
     for name in names or COMMANDS:
         if listed:
-            program.command(name, help=COMMANDS[name])(_nothing)
+            program.command(name, help=COMMANDS[name])(_unused)
             continue
         found: Any = getattr(import_module(_ELSEWHERE.get(name, f"syphus.commands.{name}")), name)
         if isinstance(found, typer.Typer):
@@ -68,7 +68,24 @@ def application(*names: str, listed: bool = False) -> typer.Typer:
     return program
 
 
-def _nothing() -> None:
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"syphus {version('mimicit')}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", is_eager=True, callback=_say_version),
+    ] = False,
+) -> None:
+    pass
+
+
+def _unused() -> None:
     pass
 
 
@@ -157,7 +174,7 @@ def main() -> None:
 
 def _called(arguments: list[str]) -> typer.Typer:
     """Return as much of the program as a command line asks for."""
-    if arguments in ([], ["--help"]):
+    if arguments in ([], ["--help"], ["--version"]):
         return application(listed=True)
     return application(*(name for name in arguments[:1] if name in COMMANDS))
 

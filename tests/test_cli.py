@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,12 @@ def command(*arguments, **environment):
 
 def syphus(*arguments, **environment):
     return subprocess.run(**command(*arguments, **environment), check=False, timeout=120)
+
+
+def test_the_version_is_the_package_s():
+    said = syphus("--version")
+    assert (said.returncode, said.stdout) == (0, f"syphus {version('mimicit')}\n")
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] in said.stdout
 
 
 @pytest.fixture
