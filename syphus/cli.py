@@ -37,6 +37,7 @@ COMMANDS = {
 }
 """What the list of commands says of each: the first sentence of its own help."""
 _ELSEWHERE = {"sql": "mimicit.cli", "data": "mimicit.cli", "train": __name__, "chat": __name__}
+_FULL = ("no space left on device", "disk is full", "disk quota exceeded")
 GARBAGE = 20_000
 """Objects more than were freed, after which Python looks for cycles while it starts: there are none in what is imported."""
 
@@ -160,14 +161,14 @@ def main() -> None:
         _fail(str(error))
     except OSError as error:
         where = f": {error.filename!r}" if error.filename else ""
-        _fail(f"{error.strerror or error}{where}; what was finished before is kept")
+        _fail(_kept(f"{error.strerror or error}{where}"))
     except KeyboardInterrupt:
         sys.stderr.write("syphus: interrupted\n")
         sys.exit(130)
     except Exception as error:
         if not isinstance(error, _database_errors()):
             raise
-        _fail(f"{str(error).splitlines()[0]}; what was finished before is kept")
+        _fail(_kept(str(error).splitlines()[0]))
     finally:
         gc.freeze()  # the end of the process looks for cycles in all that was ever imported
 
@@ -187,6 +188,13 @@ def _database_errors() -> tuple[type[Exception], ...]:
     if duckdb := sys.modules.get("duckdb"):
         found.append(duckdb.Error)
     return tuple(found)
+
+
+def _kept(said: str) -> str:
+    """Say what an error of the system's means for the work; each library says in its own way that a disk is full."""
+    if any(words in said.lower() for words in _FULL):
+        return f"the disk is full ({said}); what was finished before is kept: free some space, and run the same command again"
+    return f"{said}; what was finished before is kept"
 
 
 def _fail(sentence: str) -> None:

@@ -10,13 +10,12 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from tests.disks import grow, limited, small_disk
 from tests.generating import (
     SYPHUS,
     asked_again,
@@ -256,21 +255,6 @@ def test_a_provider_that_asks_to_wait_for_an_hour_is_not_waited_for_in_silence(t
     assert any(word in said for word in ("3,600", "3600", "hour", "1 h", "60 min")), said
 
 
-@contextmanager
-def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
-    folder.mkdir()
-    size = f"size={megabytes}m"
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)], capture_output=True
-    )
-    if made.returncode:
-        pytest.skip("mounting a small tmpfs needs rights that are not here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 @pytest.mark.skipif(not LONG, reason="mounts a file system; MIMICIT_LONG_TESTS=1 tries it")
 def test_a_full_disk_ends_the_run_with_a_sentence_and_more_space_lets_it_go_on(tmp_path):
     annotations = captions(tmp_path / "a.json", range(1_000))
@@ -284,7 +268,7 @@ def test_a_full_disk_ends_the_run_with_a_sentence_and_more_space_lets_it_go_on(t
         assert "Traceback" not in words
         assert "disk" in words or "space" in words
         filler.unlink()
-        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        grow(disk, 64)
         code, words = finish(start(wanted, said, server.environment), said)
         assert code == 0, words
         assert contexts_with_records(disk / "ds") == 1_000
@@ -294,15 +278,15 @@ def test_a_full_disk_ends_the_run_with_a_sentence_and_more_space_lets_it_go_on(t
 def test_files_that_may_not_grow_end_the_run_with_a_sentence(tmp_path):
     """What a quota does: a write fails in the middle of a run; afterwards it goes on."""
     annotations = captions(tmp_path / "a.json", range(300))
-    limited = (
-        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000)); "
-        "from syphus.cli import main; main()"
-    )
     with running(latency=0.01) as server:
         said, dataset = tmp_path / "said", tmp_path / "ds"
         wanted = command(annotations, dataset, "--concurrency", 16)
         code, words = finish(
-            start([SYPHUS[0], "-c", limited, *wanted[len(SYPHUS) :]], said, server.environment),
+            start(
+                [SYPHUS[0], "-c", limited(400_000), *wanted[len(SYPHUS) :]],
+                said,
+                server.environment,
+            ),
             said,
         )
         assert code == 1, words
