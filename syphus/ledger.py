@@ -12,13 +12,11 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-import sys
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +24,6 @@ from typing import Any, Self
 
 from mimicit.errors import DatasetError, LockedError
 from mimicit.ledger_files import Journal, Row, connect, insert
-from mimicit.ledger_tables import LEDGER_TABLES
 from syphus.errors import ProviderError
 from syphus.ledger_rows import (
     FAILURE_COLUMNS,
@@ -38,6 +35,7 @@ from syphus.ledger_rows import (
     storable,
     storable_value,
 )
+from syphus.ledger_setup import prepare, versions
 from syphus.replies import BLOCK, Reading, Replies, Reply
 from syphus.request import Completion, Prompt, Request, digest
 
@@ -47,26 +45,6 @@ COMMIT_ROWS = 8_192
 """Rows that wait in the journal for one commit, at most."""
 COMMIT_SECONDS = 1.0
 """How long, at most, while the event loop runs: until then nobody else sees them."""
-CHECKPOINT_PAGES = 8_192
-"""Pages of 4 KiB after which SQLite moves the WAL into the file."""
-
-CACHE_KB = 4_096
-"""Of pages that SQLite keeps: keys are spread over their whole index."""
-
-_INDEXES = (
-    "CREATE UNIQUE INDEX IF NOT EXISTS prompts_by_digest ON prompts (digest)",
-    "CREATE UNIQUE INDEX IF NOT EXISTS schemas_by_digest ON schemas (digest)",
-    "CREATE UNIQUE INDEX IF NOT EXISTS requests_by_key ON requests (key)",
-    "CREATE INDEX IF NOT EXISTS replies_by_request ON replies (request)",
-    "CREATE INDEX IF NOT EXISTS readings_by_reply ON readings (reply)",
-    "CREATE INDEX IF NOT EXISTS failures_for_good ON failures (request) WHERE kind IN ('refused', 'content')",
-    "CREATE INDEX IF NOT EXISTS batch_requests_by_request ON batch_requests (request)",
-    # Of earlier versions: each index is another page to write for a row, and nobody asks by these.
-    "DROP INDEX IF EXISTS sent_by_request",
-    "DROP INDEX IF EXISTS replies_by_sent",
-    "DROP INDEX IF EXISTS failures_by_sent",
-)
-_VERSIONED = ("mimicit", "litellm", "xllamacpp", "duckdb")
 
 
 class Ledger(Replies):
@@ -109,25 +87,9 @@ class Ledger(Replies):
             ) from None
 
     def _prepare(self) -> None:
-        self._do("PRAGMA journal_mode = WAL")
-        self._do("PRAGMA synchronous = NORMAL")
-        self._do(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        self._do(f"PRAGMA cache_size = -{CACHE_KB}")
-        for table, columns in LEDGER_TABLES.items():
-            listed = ", ".join(_column(name, kind) for name, kind in columns.items())
-            self._do(f"CREATE TABLE IF NOT EXISTS {table} ({listed})")
-            self._add_columns(table, columns)
-        for index in _INDEXES:
-            self._do(index)
+        prepare(self._connection)
         self._begin()  # which brings in what a killed run left
         self.commit()
-
-    def _add_columns(self, table: str, columns: dict[str, str]) -> None:
-        """Give a ledger that was begun before them the columns that came since."""
-        there = {row[1] for row in self._do(f"PRAGMA table_info({table})")}
-        for name, kind in columns.items():
-            if name not in there:
-                self._do(f"ALTER TABLE {table} ADD COLUMN {_column(name, kind)}")
 
     def __enter__(self) -> Self:
         return self
@@ -158,14 +120,13 @@ class Ledger(Replies):
 
     def start_run(self, *, task: str, model: str, arguments: Sequence[str]) -> str:
         run = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:6]}"
-        versions = {"python": sys.version.split()[0], **_versions()}
         row = {
             "id": run,
             "time": time.time(),
             "task": task,
             "model": model,
             "arguments": json.dumps(list(arguments), ensure_ascii=False),
-            "versions": json.dumps(versions),
+            "versions": json.dumps(versions()),
         }
         self.insert("run_starts", [row])
         return run
@@ -428,20 +389,3 @@ class Ledger(Replies):
 
 def _key(request: Request | str) -> str:
     return request if isinstance(request, str) else request.key
-
-
-def _column(name: str, kind: str) -> str:
-    if name == "id" and kind == "BIGINT":
-        return "id INTEGER PRIMARY KEY"
-    types = {"VARCHAR": "TEXT", "BIGINT": "INTEGER", "DOUBLE": "REAL", "TIMESTAMPTZ": "REAL"}
-    return f"{name} {types[kind]}"
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _VERSIONED:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
