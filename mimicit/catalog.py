@@ -7,7 +7,8 @@ No primary keys: on millions of rows they cost more than they tell.
     instructions  images  verdicts  relations             from Parquet
     run_starts  run_ends  prompts  requests  sent  replies  failures  readings
     batches  batch_requests  batch_events                 from the ledger
-    accepted  rejected  runs  attempts  costs  provenance  steps  views
+    accepted  rejected  runs  attempts  costs  provenance  views
+    steps                                                 a view of what training runs wrote
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mimicit.catalog_tables import CATALOG_VERSION, statements
+from mimicit.catalog_tables import CATALOG_VERSION, STEPS, TRAINING, statements
 from mimicit.columns import as_column
 from mimicit.errors import DatasetError, LockedError
 from mimicit.ledger_files import open_ledger
@@ -40,6 +41,7 @@ LEDGER_BATCH = 2_000
 WRITER_MEMORY = "64MB"
 """What a run of days may give to its catalog; where that is too little, DuckDB takes what it wants."""
 
+_STAGED = ".catalog.duckdb.staged"
 SPILL = ".catalog.tmp"
 """Folder of what does not fit into that."""
 
@@ -129,7 +131,10 @@ def rebuild(folder: Path) -> None:
     import duckdb
 
     try:
-        _frugally(lambda memory: _build(folder, memory))
+        try:
+            _frugally(lambda memory: _build(folder, memory))
+        finally:
+            _remove_staged(folder)
     except duckdb.IOException as error:
         raise DatasetError(
             f"the catalog of {str(folder)!r} cannot be written ({str(error).splitlines()[0]}); nothing is "
@@ -155,10 +160,14 @@ def _sync(folder: Path, path: Path, patience: float, memory: str | None) -> bool
         return _follow(connection, folder)
 
 
+def _remove_staged(folder: Path) -> None:
+    for leftover in (_STAGED, f"{_STAGED}.wal"):
+        (folder / leftover).unlink(missing_ok=True)
+
+
 def _build(folder: Path, memory: str | None) -> bool:
-    staged = folder / ".catalog.duckdb.staged"
-    for leftover in (staged, staged.with_name(staged.name + ".wal")):
-        leftover.unlink(missing_ok=True)
+    _remove_staged(folder)  # a killed process may have left one
+    staged = folder / _STAGED
     with connect(staged, read_only=False, memory=memory) as connection:
         for statement in statements():
             connection.execute(statement)
@@ -200,7 +209,7 @@ def _follow(connection: duckdb.DuckDBPyConnection, folder: Path) -> bool:
     """Load what is new; say whether that could be done."""
     connection.execute("BEGIN")
     listed, present = _listed(connection), _on_disk(folder)
-    for table in PARTS:
+    for table in (*PARTS, "_steps"):
         if gone := [part for of, part in listed - present if of == table]:
             connection.execute(
                 f"DELETE FROM {table} WHERE list_contains($gone, part)", {"gone": gone}
@@ -225,12 +234,15 @@ def _follow(connection: duckdb.DuckDBPyConnection, folder: Path) -> bool:
 def _load_part(connection: duckdb.DuckDBPyConnection, folder: Path, table: str, part: str) -> None:
     import duckdb
 
+    path = folder / (part.rpartition(":")[0] if table == "_steps" else part)
     if table == "images":
-        rows = places(folder / part)  # read by DuckDB under this name
+        rows = places(path)  # read by DuckDB under this name
         connection.register("rows", rows)
         source = "(SELECT *, $part AS shard FROM rows)"
+    elif table == "_steps":
+        source = f"({STEPS.format(file=_quoted(str(path)))})"
     else:
-        source = f"read_parquet({_quoted(str(folder / part))})"
+        source = f"read_parquet({_quoted(str(path))})"
     try:
         connection.execute(
             f"INSERT INTO {table} BY NAME SELECT *, $part AS part FROM {source}", {"part": part}
@@ -239,7 +251,7 @@ def _load_part(connection: duckdb.DuckDBPyConnection, folder: Path, table: str, 
         raise
     except duckdb.Error as error:
         raise DatasetError(
-            f"{str(folder / part)!r} cannot be read ({str(error).splitlines()[0]}); "
+            f"{str(path)!r} cannot be read ({str(error).splitlines()[0]}); "
             "restore it, or move it away to go on without it"
         ) from None
 
@@ -328,10 +340,15 @@ def _listed(connection: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:
 
 
 def _on_disk(folder: Path) -> set[tuple[str, str]]:
-    return {
+    parts = {
         (table, f"{name}/{path.name}")
         for table, name in PARTS.items()
         for path in parts_of(folder / name)
+    }
+    # A file of steps grows: with its size in its name, it is another part each time, and loaded again.
+    return parts | {
+        ("_steps", f"{TRAINING}/{path.name}:{path.stat().st_size}")
+        for path in (folder / TRAINING).glob("*.jsonl")
     }
 
 

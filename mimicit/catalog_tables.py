@@ -5,7 +5,7 @@ Whoever changes a table or a view counts CATALOG_VERSION up: a catalog of anothe
 
 from mimicit.ledger_tables import LEDGER_TABLES
 
-CATALOG_VERSION = 5
+CATALOG_VERSION = 6
 
 TABLES = """
 CREATE TABLE instructions (
@@ -27,18 +27,18 @@ CREATE TABLE verdicts (
 CREATE TABLE relations (
     record VARCHAR, related VARCHAR[], strategy VARCHAR, seed BIGINT, part VARCHAR
 );
+CREATE TABLE _steps (
+    run VARCHAR, snapshot VARCHAR, step BIGINT, loss DOUBLE, lr DOUBLE, grad_norm DOUBLE,
+    taught BIGINT, tokens BIGINT, seconds DOUBLE, waited DOUBLE,
+    epoch BIGINT, records BIGINT, time TIMESTAMPTZ, part VARCHAR
+);
 CREATE TABLE _parts ("table" VARCHAR, part VARCHAR);
 CREATE TABLE _followed ("table" VARCHAR, last BIGINT);
 CREATE TABLE _meta (catalog_version INTEGER, ledger VARCHAR);
 """
 
 VIEWS = """
-CREATE VIEW steps AS
-    SELECT NULL::VARCHAR AS run, NULL::VARCHAR AS snapshot, NULL::BIGINT AS step,
-           NULL::DOUBLE AS loss, NULL::DOUBLE AS lr, NULL::DOUBLE AS grad_norm,
-           NULL::BIGINT AS taught, NULL::BIGINT AS tokens,
-           NULL::DOUBLE AS seconds, NULL::DOUBLE AS waited
-    WHERE false;
+CREATE VIEW steps AS SELECT * EXCLUDE (part) FROM _steps;
 CREATE VIEW accepted AS
     SELECT * EXCLUDE (part) FROM instructions
     WHERE id NOT IN (SELECT record FROM verdicts WHERE coalesce(rejects, true));
@@ -95,6 +95,22 @@ CREATE VIEW provenance AS
     ) AS v ON v.record = i.id;
 """
 
+TRAINING = "training"
+"""Folder of the files of steps, one a run, which only grow (`trainer.steps`)."""
+
+STEPS = """
+SELECT * EXCLUDE (line) FROM (
+    SELECT *, row_number() OVER () AS line
+    FROM read_json({file}, format = 'newline_delimited', ignore_errors = true, columns = {{
+        run: 'VARCHAR', snapshot: 'VARCHAR', step: 'BIGINT', loss: 'DOUBLE', lr: 'DOUBLE',
+        grad_norm: 'DOUBLE', taught: 'BIGINT', tokens: 'BIGINT', seconds: 'DOUBLE',
+        waited: 'DOUBLE', epoch: 'BIGINT', records: 'BIGINT', time: 'TIMESTAMPTZ'}})
+    WHERE run IS NOT NULL AND step > 0)
+QUALIFY step < coalesce(min(step) OVER (
+    PARTITION BY run ORDER BY line DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), step + 1)
+"""
+"""The steps in such a file. A step that comes again was taken again by a resumed run, and takes the place of itself
+and of all that came after it; a line that is no step, such as the last one of a killed process, is passed over."""
 
 _LONG = frozenset({"messages", "query", "parameters", "text"})
 """Columns of the ledger for which DuckDB need not try every compression: it costs more than loading them."""

@@ -1,6 +1,7 @@
 """Bring files of other formats into a dataset.
 
-Files are read as streams: pictures go to the store as they come, records in batches, and nothing grows with the data. What cannot be
+Files are read as streams: pictures go to the store as they come, records in batches, and nothing grows with the data. While a batch is
+parsed, the one before it is compressed and written in a thread, and in another the catalog follows: both let Python go on. What cannot be
 used is written to `imports/<time>.bad.jsonl` in the dataset folder, with its place and the reason.
 
 A file that was read to its end is noted in `imports.json`. After a kill the same command goes on: noted files are passed over, the one
@@ -12,12 +13,14 @@ from __future__ import annotations
 import gc
 import re
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
 
 from mimicit import catalog
+from mimicit.columns import Rows
 from mimicit.errors import FormatError, MimicitError
 from mimicit.formats import BadRow, Format, ReadOptions, format_named, formats
 from mimicit.formats.items import At, Block, Listed
@@ -26,12 +29,16 @@ from mimicit.imports import BadRows, Earlier, Noted, size_of
 from mimicit.known import Known
 from mimicit.parts import parts_of, read_columns
 from mimicit.schema import ImageRecord, Instruction, InstructionRow, relation_schema
-from mimicit.store import Added, Store
+from mimicit.store import Added, Store, text_table
 
 BATCH = 20_000
+BATCH_BYTES = 64 << 20
+"""Of records that came as columns."""
 PRINTED = 1_000
-MANY = 100_000
-"""Records after which the catalog is brought in step, beside the reading: DuckDB lets Python go on."""
+MANY = 40_000
+"""Records after which the catalog is brought in step, if it is not being brought just then."""
+SWEEP = 10
+"""Batches after which cycles of objects are looked for."""
 SUFFIXES = (".json", ".jsonl", ".parquet", ".tar")
 """Of the files that are looked for in a folder."""
 LIST = "train"
@@ -106,7 +113,7 @@ def import_files(
                     noted.add(path, reader.NAME, work.options, made, imported.bad_file)
                 work.end(path)
         finally:
-            work.join()
+            work.close()
         store.sync()
     return imported
 
@@ -125,6 +132,10 @@ class _Import:
         self.store, self.options, self.imported = store, options, imported
         self._bad, self._progress = bad, progress
         self._records: list[Instruction | InstructionRow] = []
+        self._batch = _Batch()
+        self._writer = ThreadPoolExecutor(1, "import-writer")
+        self._writing: Future[Added] | None = None
+        self._sweep = 0
         self._lists: list[Listed] = []
         self._with_list: Known | None = None
         self._ended = self._broken = False
@@ -183,11 +194,12 @@ class _Import:
         self._ended = self._broken = False
         items = self._items(path, reader)
         while not self._ended:
-            gc.collect()
             self._count(self.store.add_images(self._pictures(items)), "picture")
             self._store_records()
             self._keep_in_step()
             self._progress(self.imported)
+            self._tidy()
+        self._settle()
         self._keep_lists()
         return not self._broken
 
@@ -199,23 +211,50 @@ class _Import:
         self._syncing = Thread(target=_sync_quietly, args=[self.store.path])
         self._syncing.start()
 
-    def join(self) -> None:
-        """Let the sync beside the reading come to its end."""
+    def close(self) -> None:
+        """Let what is done beside the reading come to its end."""
+        self._writer.shutdown()
         if self._syncing:
             self._syncing.join()
 
+    def _tidy(self) -> None:
+        self._sweep += 1
+        if self._sweep % SWEEP == 0:
+            gc.collect()
+
     def _store_records(self) -> None:
+        """Have a batch written, when the one before it is: two are held, and no more."""
+        self._lay_out()
+        batch, self._batch = self._batch, _Batch()
+        self._settle()
+        if batch.count:
+            self._writing = self._writer.submit(self._write, batch)
+
+    def _write(self, batch: _Batch) -> Added:
+        return self.store.add_rows(batch.joined())
+
+    def _settle(self) -> None:
+        """Wait for the batch that is being written, and count its records."""
+        if self._writing:
+            writing, self._writing = self._writing, None
+            self._count(writing.result(), "record")
+
+    def _lay_out(self) -> None:
+        """Put records that came one by one into the batch."""
         records, self._records = self._records, []
+        if not records:
+            return
         try:
-            self._count(self.store.add(records), "record")
-        except UnicodeEncodeError:  # nothing was written: one of them cannot be
+            self._batch.add(_as_rows(records))
+        except UnicodeEncodeError:  # one of them cannot be written
             fit = []
             for record in records:
                 if is_unicode(list(record)):
                     fit.append(record)
                 else:
                     self.note(BadRow(shown(record.id), "it holds half of a character"))
-            self._count(self.store.add(fit), "record")
+            if fit:
+                self._batch.add(_as_rows(fit))
 
     def _items(self, path: Path, reader: Format) -> Iterator[object]:
         try:
@@ -232,6 +271,9 @@ class _Import:
         for item in items:
             if isinstance(item, InstructionRow | Instruction):
                 self._records.append(item)
+            elif isinstance(item, Rows):
+                self._lay_out()
+                self._batch.add(item)
             elif isinstance(item, Block):
                 self._records += item.records
                 for row in item.bad:
@@ -247,7 +289,7 @@ class _Import:
                 self._lists.append(item)
                 if len(self._lists) >= BATCH:
                     self._keep_lists()
-            if len(self._records) >= BATCH:
+            if self._batch.count + len(self._records) >= BATCH or self._batch.bytes >= BATCH_BYTES:
                 return
         self._ended = True
 
@@ -287,6 +329,30 @@ class _Import:
     def _counts(self) -> tuple[int, int, int, int]:
         now = self.imported
         return now.records, now.images, now.known, now.bad_count
+
+
+class _Batch:
+    """Records that become one part."""
+
+    def __init__(self) -> None:
+        self._rows: list[Rows] = []
+        self.count = 0
+        self.bytes = 0
+
+    def add(self, rows: Rows) -> None:
+        self._rows.append(rows)
+        self.count += len(rows.ids)
+        self.bytes += rows.size
+
+    def joined(self) -> Rows:
+        import pyarrow as pa
+
+        ids = [id_ for rows in self._rows for id_ in rows.ids]
+        return Rows(ids, pa.concat_tables([rows.table for rows in self._rows]))
+
+
+def _as_rows(records: Sequence[Instruction | InstructionRow]) -> Rows:
+    return Rows([record.id for record in records], text_table(records))
 
 
 def _sync_quietly(folder: Path) -> None:

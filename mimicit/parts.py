@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import os
 import re
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mimicit.errors import DatasetError
+from mimicit.footers import Footers, bounds_of, within
 
 if TYPE_CHECKING:
     import pyarrow
@@ -68,7 +68,11 @@ def write_part(path: Path, tables: Iterator[pyarrow.Table], schema: pyarrow.Sche
 
 
 def read_columns(
-    parts: Iterable[Path], columns: list[str], ids: Sequence[str] | None = None
+    parts: Iterable[Path],
+    columns: list[str],
+    ids: Sequence[str] | None = None,
+    *,
+    footers: Footers | None = None,
 ) -> Iterator[pyarrow.RecordBatch]:
     """Read some columns of parts, a few thousand rows at a time.
 
@@ -76,6 +80,7 @@ def read_columns(
         parts: Their files.
         columns: Of which all parts have all.
         ids: In order; row groups that hold none of them, as the footer tells, are passed over.
+        footers: What is known of them already.
 
     Raises:
         DatasetError: a part is damaged.
@@ -85,27 +90,20 @@ def read_columns(
 
     for part in parts:
         try:
-            with pq.ParquetFile(part) as file:
-                groups = [
-                    group
-                    for group in range(file.num_row_groups)
-                    if ids is None or _may_hold(file.metadata.row_group(group), ids)
-                ]
+            if footers and ids is not None and not footers.may_hold(part, ids):
+                continue
+            with pq.ParquetFile(part, metadata=footers.footer(part) if footers else None) as file:
+                groups = list(range(file.num_row_groups))
+                if ids is not None and footers:
+                    groups = footers.groups(part, ids)
+                elif ids is not None:
+                    groups = [one for one in groups if within(bounds_of(file.metadata, one), ids)]
                 yield from file.iter_batches(8_192, groups, columns, use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise DatasetError(
                 f"{str(part)!r} cannot be read ({str(error).splitlines()[0]}); "
                 "restore it, or move it away to go on without it"
             ) from None
-
-
-def _may_hold(group: Any, ids: Sequence[str]) -> bool:
-    """Say whether a row group may hold one of these ids, which are in order; ids are the first column."""
-    statistics = group.column(0).statistics
-    if statistics is None or not statistics.has_min_max:
-        return True
-    at = bisect_left(ids, statistics.min)
-    return at < len(ids) and ids[at] <= statistics.max
 
 
 def merge_small(folder: Path, schema: pyarrow.Schema, *, alike: str | None = None) -> Path | None:

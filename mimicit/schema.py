@@ -21,6 +21,7 @@ Ids follow MIMIC-IT: `<TASK>_INS_<key>` and `<STORE>_IMG_<key>`.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -30,6 +31,13 @@ if TYPE_CHECKING:
     import pyarrow
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+_ID = re.compile(r"[^\x00-\x1f\x7f]{1,512}")
+
+
+def is_id(text: str) -> bool:
+    """Say whether a text can be an id, where there is no model that says it."""
+    return _ID.fullmatch(text) is not None
 
 
 class _Frozen(BaseModel):

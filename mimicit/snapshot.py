@@ -67,7 +67,7 @@ class Row:
 
 
 class Snapshot:
-    """Rows by number, pictures by place. Safe to fork: shards are opened by the process that reads them."""
+    """Rows by number, pictures by place. Safe to fork and to spawn: shards are opened by the process that reads them."""
 
     def __init__(self, dataset: Path, digest: str, *, check: bool = False) -> None:
         """Map a snapshot's rows.
@@ -89,6 +89,10 @@ class Snapshot:
         self._shards: dict[tuple[int, str], int] = {}
         if check:
             self.check()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as a name: a spawned worker maps the files for itself."""
+        return Snapshot, (self.dataset, self.digest)
 
     def __len__(self) -> int:
         return int(self.manifest["records"])

@@ -5,7 +5,7 @@ nothing else (`mimicit.parts`). Pictures are written before the records that nam
 so; while it does it keeps which ids there are in memory (`mimicit.known`). The catalog is opened only for moments, so that
 readers can come between, during a long run by a process of its own (`mimicit.follower`).
 
-One thread at a time may use a store; it need not be always the same one.
+One thread at a time may use a store; it need not be always the same one. Records and pictures may be added by two at once.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mimicit import catalog, migrations
-from mimicit.columns import as_column, as_table
+from mimicit.columns import Rows, as_column, as_table
 from mimicit.errors import DatasetError, LockedError
 from mimicit.follower import Follower
+from mimicit.footers import Footers
 from mimicit.known import Known
 from mimicit.parts import merge_small, next_part, parts_of, read_columns, replaced_parts, write_part
 from mimicit.pictures import Pictures
@@ -61,6 +62,7 @@ class Store:
         self.path = path
         self._known: dict[str, Known] | None = None
         """Folder -> ids that are in it; None while others may write."""
+        self._footers: dict[str, Footers] = {}
         self._follower: Follower | None = None
         """Keeps the catalog in step while this is the writer."""
 
@@ -113,11 +115,14 @@ class Store:
             owner.write_text(f"`{what}` (process {os.getpid()})\n", encoding="utf-8")
             self._clear_up()
             self._known, self._follower = {}, Follower(self.path)
+            self._footers = {folder: Footers() for folder in ("text", "images")}
             yield
         finally:
             if self._follower:
                 self._follower.stop()
             self._known = self._follower = None
+            self._footers = {}
+            self._clear_up()  # what did not get finished must not fill the disk
             owner.unlink(missing_ok=True)
             lock.release()
 
@@ -142,11 +147,44 @@ class Store:
             else:
                 added.conflicts.append(record.id)
         if fresh:
-            self.write_part("text", "p", _table(list(fresh.values()), text_schema()))
+            self.write_part("text", "p", text_table(list(fresh.values())))
             known.note(fresh)
             merge_small(self.path / "text", text_schema())
         added.new = len(fresh)
         return added
+
+    def add_rows(self, rows: Rows) -> Added:
+        """Write records that are laid out as columns as a new part; those already there are left as they are."""
+        added = Added()
+        ids, table = rows.ids, rows.table
+        known = self._ids("text")
+        found = known.among(ids)
+        if found or len(set(ids)) < len(ids):
+            fresh = self._sort_out(rows, found, added)
+            ids, table = [ids[n] for n in fresh], table.take(as_column(fresh, _places()))
+        if ids:
+            self.write_part("text", "p", table.combine_chunks())
+            known.note(ids)
+            merge_small(self.path / "text", text_schema())
+        added.new = len(ids)
+        return added
+
+    def _sort_out(self, rows: Rows, found: set[str], added: Added) -> list[int]:
+        """Return the places of records that are new, and note what the others are."""
+        there = self._stored_texts(found) if found else {}
+        texts = zip(
+            *(rows.table[name].to_pylist() for name in ("instruction", "answer")), strict=True
+        )
+        fresh = []
+        for place, (id_, text) in enumerate(zip(rows.ids, texts, strict=True)):
+            first = there.setdefault(id_, text)
+            if first is text:
+                fresh.append(place)
+            elif first == text:
+                added.known += 1
+            else:
+                added.conflicts.append(id_)
+        return fresh
 
     def add_images(self, images: Iterable[ImageRecord]) -> Added:
         """Write pictures to new shards; those already there are left as they are."""
@@ -306,7 +344,8 @@ class Store:
         import pyarrow.compute as pc
 
         listed = as_column(wanted, pa.string())
-        for batch in read_columns(parts_of(self.path / folder), columns, wanted):
+        parts, footers = parts_of(self.path / folder), self._footers.get(folder)
+        for batch in read_columns(parts, columns, wanted, footers=footers):
             found = batch.filter(pc.is_in(batch["id"], listed))
             if found.num_rows:
                 yield from found.to_pylist()
@@ -323,6 +362,21 @@ def _table(
         values = zip(*map(attrgetter(*names), records), strict=True)
     columns |= dict(zip(names, values, strict=True))
     return as_table(columns, schema)
+
+
+def text_table(records: Sequence[Instruction | InstructionRow]) -> pyarrow.Table:
+    """Lay records out as columns.
+
+    Raises:
+        UnicodeEncodeError: one of them holds half of a character.
+    """
+    return _table(records, text_schema())
+
+
+def _places() -> pyarrow.DataType:
+    import pyarrow as pa
+
+    return pa.int64()
 
 
 def _as_table(batch: pyarrow.RecordBatch) -> pyarrow.Table:

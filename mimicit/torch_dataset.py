@@ -48,16 +48,6 @@ class SnapshotDataset:
         self.dtype = dtype
         self.quality = quality
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        arguments = (
-            self.snapshot.dataset,
-            self.snapshot.digest,
-            self.size,
-            self.dtype,
-            self.quality,
-        )
-        return _reopened, arguments
-
     def __len__(self) -> int:
         return len(self.snapshot)
 
@@ -89,9 +79,3 @@ class SnapshotDataset:
         except (PictureError, OSError) as error:
             raise PictureError(f"a picture of record {row.id!r} cannot be read: {error}") from error
         return floats(values) if self.dtype == "float32" else values
-
-
-def _reopened(
-    dataset: Path, digest: str, size: int | tuple[int, int] | None, dtype: str, quality: Quality
-) -> SnapshotDataset:
-    return SnapshotDataset(dataset, digest, size=size, dtype=dtype, quality=quality)

@@ -4,7 +4,8 @@
     videos/match.mp4            a video: its frames, so many a second, at most so many
     rooms/scene0000_00/…        a folder of frames, in the order of their names
 
-Image ids follow MIMIC-IT: `LA_IMG_cat`, `DC_IMG_match_0042` (second 42 at one frame a second), `SN_IMG_scene0000_00_color_000000`.
+Image ids follow MIMIC-IT: `LA_IMG_cat`, `DC_IMG_match_0042` (second 42 at one frame a second), `SN_IMG_scene0000_00_color_000000`. Those of
+frames are made by `mimicit.sources.naming`, so that `data convert` of the same folder gives the same.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TypeVar
 from mimicit.errors import PictureError
 from mimicit.media import picture, video
 from mimicit.schema import ImageRecord
+from mimicit.sources import naming
 from syphus.annotations.context import Context, Picture
 from syphus.request import SeenPicture
 from syphus.task import Task
@@ -105,7 +107,7 @@ def _found(folder: Path, name: str) -> str:
 
 
 def _frames(task: Task, context: Context, folder: Path) -> tuple[ImageRecord, ...]:
-    name = context.video or ""
+    name = naming.place(task.picture_prefix, folder, context.video or "")
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):
         raise PictureError(f"{name!r} leads out of the picture folder {str(folder)!r}")
@@ -132,7 +134,7 @@ def _frame_files(task: Task, context: Context, folder: Path, name: str) -> tuple
     return tuple(
         picture.measure(
             picture.read(folder, file),
-            id=f"{task.picture_prefix}_IMG_{_flat(file)}",
+            id=naming.frame_file(task.picture_prefix, _stem(file)),
             name=file,
             source=context.source,
         )
@@ -152,10 +154,11 @@ def _video_frames(task: Task, context: Context, path: Path) -> tuple[ImageRecord
     chosen = spread(numbers, task.context.frames)
     stem = PurePosixPath(context.video or path.name)
     stem = stem.with_suffix("") if stem.suffix.lower() in video.SUFFIXES else stem
+    film = naming.film(task.picture_prefix, stem.as_posix())
     found = [
         picture.measure(
             data,
-            id=f"{task.picture_prefix}_IMG_{_flat(stem.as_posix())}_{round(time * fps):04d}",
+            id=naming.film_frame(film, round(time * fps)),
             name=f"{path.name} at {time:g} s",
             source=context.source,
         ).model_copy(update={"time": time})
@@ -164,12 +167,6 @@ def _video_frames(task: Task, context: Context, path: Path) -> tuple[ImageRecord
     if not found:
         raise PictureError(f"{path.name!r} ends before second {start:g}")
     return tuple(found)
-
-
-def _flat(name: str) -> str:
-    path = PurePosixPath(name)
-    stem = path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
-    return "_".join(stem.parts)
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:

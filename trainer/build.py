@@ -60,6 +60,7 @@ def make_batches(
         processor,
         max_tokens=config.data.max_tokens,
         max_frames=config.model.max_num_frames,
+        decode=config.data.decode,
         cache_bytes=config.data.picture_cache_mb << 20,
     )
     return iter(

@@ -8,15 +8,15 @@ batch of an epoch may be short.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from mimicit.errors import PictureError
-from mimicit.media.picture import decode
+from mimicit.media import tensors
 from mimicit.snapshot import Picture, Row, Snapshot
 from trainer.batch import Example
 from trainer.masking import answer_labels
@@ -77,7 +77,11 @@ class MicroBatches:
 
 
 class Examples(Dataset[Example]):
-    """A snapshot's records, encoded when asked for."""
+    """A snapshot's records, encoded when asked for.
+
+    A picture is one `pread` into an image shard and one pass of a fast decoder. What is kept of it is its bytes, a quarter of
+    the pixels that the model takes.
+    """
 
     def __init__(
         self,
@@ -86,14 +90,21 @@ class Examples(Dataset[Example]):
         *,
         max_tokens: int,
         max_frames: int | None,
+        decode: tensors.Quality = "good",
         cache_bytes: int = 0,
     ) -> None:
         self.snapshot = snapshot
         self.processor = processor
         self.max_tokens = max_tokens
         self.max_frames = max_frames
+        self.decode = decode
+        self.cache_bytes = cache_bytes
         self._cache: dict[Picture, Tensor] = {}
-        self._cache_bytes_left = cache_bytes
+        self._cached_bytes = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the pictures behind: a spawned worker meets others."""
+        return self.__dict__ | {"_cache": {}, "_cached_bytes": 0}
 
     def __len__(self) -> int:
         return len(self.snapshot)
@@ -118,18 +129,22 @@ class Examples(Dataset[Example]):
             # A text alone still needs a medium to not look at, so that every device computes the same.
             side = self.processor.image_size
             return torch.zeros(1, 1, 3, side, side)
-        return torch.stack([self._picture(row, picture) for picture in row.pictures])[None]
+        bytes_FCHW = torch.stack([self._picture(row, picture) for picture in row.pictures])
+        return self.processor.normalised(bytes_FCHW)[None]
 
     def _picture(self, row: Row, picture: Picture) -> Tensor:
+        """Return the bytes of a picture, of the size that the model takes (bytes_CHW)."""
         if picture in self._cache:
             return self._cache[picture]
         try:
-            image: Image.Image = decode(self.snapshot.read(picture), name=picture.shard)
+            data = self.snapshot.read(picture)
+            found = tensors.pixels(
+                data, self.processor.image_size, name=picture.shard, quality=self.decode
+            )
         except (PictureError, OSError) as error:
             raise PictureError(f"a picture of record {row.id!r} cannot be read: {error}") from error
-        pixels = self.processor.pixels(image)
         # Kept until the memory is full and never thrown out: in a random order no picture is better than another.
-        if pixels.nbytes <= self._cache_bytes_left:
-            self._cache[picture] = pixels
-            self._cache_bytes_left -= pixels.nbytes
-        return pixels
+        if self._cached_bytes + found.nbytes <= self.cache_bytes:
+            self._cache[picture] = found
+            self._cached_bytes += found.nbytes
+        return found

@@ -25,6 +25,7 @@ from trainer.interrupt import Interrupt
 from trainer.models.otter import Otter, OtterProcessor
 from trainer.optim import learning_rate, make_optimizer
 from trainer.run_folder import RunFolder, write_json
+from trainer.steps import Steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +83,6 @@ def train(
     optimizer = make_optimizer(model, config.optim)
     start = 0 if newest is None else checkpoint.restore(newest, model, optimizer)
     log = report.read(folder.log, up_to=start)
-    if leads:
-        report.rewrite(folder.log, log)
     model, optimizer = accelerator.prepare(model, optimizer)
     plan = Plan(
         records=len(snapshot),
@@ -94,6 +93,10 @@ def train(
         world=accelerator.num_processes,
     )
     batches = make_batches(config, snapshot, processor, plan, start=start)
+    steps = Steps(dataset, out, snapshot.digest, plan, say=progress.say)
+    if leads:
+        report.rewrite(folder.log, log)
+        steps.begin(log)
     progress.say(
         f"{'continuing' if start else 'starting'} at step {start + 1} · {len(snapshot):,} records · "
         f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters · {accelerator.device}"
@@ -115,6 +118,7 @@ def train(
             log.append(entry)
             if leads:
                 report.append(folder.log, entry)
+                steps.add(entry)
             progress.step(entry, steps=config.run.steps)
             if on_any(accelerator, interrupt.requested):
                 save(step + 1)
@@ -127,6 +131,7 @@ def train(
 
     if leads:
         finish(folder, config, snapshot, accelerator.unwrap_model(model), processor, log)
+        steps.end()
     accelerator.wait_for_everyone()
     result = _result(folder)
     progress.say(

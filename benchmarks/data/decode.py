@@ -1,4 +1,5 @@
-"""Encoded pictures to tensors of 224 × 224, beside Pillow as the published loader uses it (reference.py), in turns, in one thread.
+"""Encoded pictures to tensors of 224 × 224, beside Pillow as the published loader uses it (reference.py), in turns, in one thread;
+then what the trainer does, from a record's number to the pixels that its model takes, beside the same by Pillow.
 
 `off` is the largest difference of a value from the reference's, in steps of 255; `beyond` the share of values above one step.
 
@@ -8,13 +9,15 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent.parent)]
@@ -24,8 +27,10 @@ from common import save  # noqa: E402
 if TYPE_CHECKING:
     import torch
 
+    from mimicit.snapshot import Snapshot
+
 SIDE = 224
-Way = Callable[[bytes], "torch.Tensor"]
+Way = Callable[[Any], "torch.Tensor"]
 
 
 def main() -> None:
@@ -60,12 +65,14 @@ def main() -> None:
     table = compare("JPEG", jpegs, ways, rounds)
     pngs = [recoded(data, "PNG") for data in jpegs[:8]]
     table += compare("PNG", pngs, [(name, way, "") for name, way, _ in ways[:2]], min(rounds, 5))
+    table += compare_trainer(jpegs, rounds)
     save("data_decode", table)
 
 
 def compare(
-    kind: str, data: list[bytes], ways: list[tuple[str, Way, str]], rounds: int
+    kind: str, data: list[Any], ways: list[tuple[str, Way, str]], rounds: int, scale: Any = 255
 ) -> list[dict[str, object]]:
+    first = ways[0][0]
     expected = [ways[0][1](one) for one in data]
     spent: dict[str, list[float]] = {name: [] for name, _, _ in ways}
     for _ in range(rounds):
@@ -76,8 +83,8 @@ def compare(
             spent[name].append((time.process_time() - started) / len(data))
     table: list[dict[str, object]] = []
     for name, way, bar in ways:
-        off, beyond = difference(expected, [way(one) for one in data])
-        ratio = median(a / b for a, b in zip(spent["reference"], spent[name], strict=True))
+        off, beyond = difference(expected, [way(one) for one in data], scale)
+        ratio = median(a / b for a, b in zip(spent[first], spent[name], strict=True))
         table.append(
             {
                 "pictures": kind,
@@ -92,15 +99,72 @@ def compare(
     return table
 
 
-def difference(expected: list[torch.Tensor], found: list[torch.Tensor]) -> tuple[float, float]:
+def difference(
+    expected: list[torch.Tensor], found: list[torch.Tensor], scale: Any
+) -> tuple[float, float]:
     import torch
 
     steps = [
-        (a - (b if b.is_floating_point() else b.float() / 255)).abs() * 255
+        (a - (b if b.is_floating_point() else b.float() / 255)).abs() * scale
         for a, b in zip(expected, found, strict=True)
     ]
     whole = torch.stack(steps)
     return float(whole.max()), float((whole > 1.001).float().mean())
+
+
+def compare_trainer(jpegs: list[bytes], rounds: int) -> list[dict[str, object]]:
+    """Compare what the trainer does with each record's picture with what Pillow would; nothing is kept in memory."""
+    from mimicit.media.picture import decode
+    from mimicit.snapshot import Row
+    from trainer.data import Examples
+    from trainer.models.otter import CLIP_STD_C11, OtterProcessor
+    from trainer.tokenizer import make_tokenizer
+
+    class ByPillow(Examples):
+        def _pixels(self, row: Row) -> torch.Tensor:
+            data = self.snapshot.read(row.pictures[0])
+            return self.processor.pixels(decode(data, name=row.id))[None, None]
+
+    with tempfile.TemporaryDirectory() as folder, frozen(Path(folder) / "ds", jpegs) as snapshot:
+        tokenizer = make_tokenizer("train", snapshot, vocab_size=300)
+        processor = OtterProcessor(tokenizer, image_size=SIDE)
+
+        def way(kind: type[Examples], quality: Any) -> Way:
+            examples = kind(snapshot, processor, max_tokens=64, max_frames=None, decode=quality)
+            return lambda number: examples[number].pixels_NFCHW
+
+        ways: list[tuple[str, Way, str]] = [
+            ("Pillow", way(ByPillow, "exact"), ""),
+            ("ours, good", way(Examples, "good"), ""),
+            ("ours, exact", way(Examples, "exact"), ""),
+        ]
+        return compare("trainer", list(range(len(jpegs))), ways, rounds, 255 * CLIP_STD_C11)
+
+
+def frozen(folder: Path, jpegs: list[bytes]) -> Snapshot:
+    """Make a dataset of a record for each picture, and freeze it."""
+    from mimicit.schema import ImageRecord, Instruction
+    from mimicit.snapshot import freeze
+    from mimicit.store import Store
+
+    store = Store.open(folder, create=True)
+    store.add_images(
+        ImageRecord(
+            id=f"LA_IMG_{n}", image=data, sha256=hashlib.sha256(data).hexdigest(),
+            mime="image/jpeg", width=640, height=480,
+        )
+        for n, data in enumerate(jpegs)
+    )  # fmt: skip
+    store.add(
+        [
+            Instruction(
+                id=f"LA_INS_{n:05d}", task="la", instruction="What is shown?",
+                answer=f"It is picture number {n}.", image_ids=(f"LA_IMG_{n}",),
+            )
+            for n in range(len(jpegs))
+        ]
+    )  # fmt: skip
+    return freeze(store)
 
 
 def recoded(data: bytes, format: str) -> bytes:

@@ -111,6 +111,7 @@ def convert(
     from mimicit.sources.base import FindOptions
     from mimicit.sources.converting import ConvertOptions
     from mimicit.sources.converting import convert as run
+    from mimicit.sources.failures import unreadable, unwritten
     from mimicit.sources.stills import Shape
     from mimicit.store import Store
 
@@ -128,7 +129,11 @@ def convert(
         timeout=timeout,
     )
     reader = source_named(source)
-    if not path.exists():  # before there is a dataset folder
+    try:
+        is_there = path.exists()
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if not is_there:  # before there is a dataset folder
         raise FormatError(f"there is no {str(path)!r}")
     with Progress("converting", total=None, unit="pictures") as progress:
         started = time.monotonic()
@@ -136,7 +141,10 @@ def convert(
         def show(converted: Converted) -> None:
             progress.update(converted.images, lambda: _note(converted, time.monotonic() - started))
 
-        store = Store.open(dataset, create=True)
+        try:
+            store = Store.open(dataset, create=True)
+        except OSError as error:
+            raise unwritten(dataset, error, 0) from error
         done = run(reader, path, store, options, progress=show)
     for row in done.bad:
         typer.echo(f"{row.where}: {row.reason}", err=True)

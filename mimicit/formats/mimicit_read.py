@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mimicit.columns import Rows
 from mimicit.errors import FormatError, PictureError
 from mimicit.formats.base import BadRow, ReadOptions
 from mimicit.formats.items import At, Block, Listed
@@ -16,12 +17,12 @@ from mimicit.formats.json_members import JsonMembers, load
 from mimicit.formats.mimicit_pictures import pictures, prepare, read_table
 from mimicit.formats.mimicit_records import Records, quotes, shown
 from mimicit.media import picture
-from mimicit.schema import ImageRecord, Instruction, InstructionRow
+from mimicit.schema import ImageRecord, Instruction, InstructionRow, is_id
 
 if TYPE_CHECKING:
     import pyarrow
 
-Item = Instruction | InstructionRow | ImageRecord | BadRow | Block | Listed | At
+Item = Instruction | ImageRecord | BadRow | Block | Rows | Listed | At
 Kind = Literal["records", "pictures", "list"]
 
 FIRST = 4
@@ -134,7 +135,7 @@ def _read_records(
         task, language = (_text(meta, "task"), _text(meta, "language"))
         records = Records(name, task or options.task, language or options.language)
         for block in members.members(records.prepare, b"}"):
-            if isinstance(block, Block):
+            if isinstance(block, Block | Rows):
                 yield block
             else:
                 yield from (records.one(id_, row) for id_, row in block)
@@ -168,7 +169,7 @@ def _listed(name: str, id_: str, related: Any) -> Listed | BadRow:
     where = f"{name}: {shown(id_)}"
     if not isinstance(related, list) or not all(isinstance(one, str) for one in related):
         return BadRow(where, "no list of ids")
-    if any(not one.isprintable() or not 0 < len(one) <= 512 for one in (id_, *related)):
+    if not all(map(is_id, (id_, *related))):
         return BadRow(where, "no valid id")
     return Listed(id_, tuple(related))
 
@@ -256,18 +257,24 @@ def _with_pictures(items: Iterable[Item], folder: Path) -> Iterator[Item]:
     """Hand over each picture that records name, once, before the first of them: files called as the id, or as what follows `_IMG_`."""
     files = {Path(entry.name).stem: entry.name for entry in os.scandir(folder) if entry.is_file()}
     for item in items:
-        for record in _records_of(item):
-            for id_ in record.image_ids:
-                name = files.pop(id_, None) or files.pop(id_.partition("_IMG_")[2], None)
-                if name is not None:
-                    yield _file(folder, name, id_)
+        for id_ in _shown(item):
+            name = files.pop(id_, None) or files.pop(id_.partition("_IMG_")[2], None)
+            if name is not None:
+                yield _file(folder, name, id_)
         yield item
 
 
-def _records_of(item: Item) -> Sequence[Instruction | InstructionRow]:
-    if isinstance(item, Block):
-        return item.records
-    return (item,) if isinstance(item, Instruction | InstructionRow) else ()
+def _shown(item: Item) -> Iterator[str]:
+    """Yield the ids of the pictures that records name, in their order."""
+    if isinstance(item, Rows):
+        import pyarrow.compute as pc
+
+        named = pc.list_flatten(item.table["image_ids"])
+        yield from pc.unique(named).to_pylist()
+    else:
+        records = item.records if isinstance(item, Block) else [item]
+        for record in records:
+            yield from record.image_ids if isinstance(record, Instruction | InstructionRow) else ()
 
 
 def _file(folder: Path, name: str, id_: str) -> ImageRecord | BadRow:

@@ -1,26 +1,31 @@
 """Records of MIMIC-IT: the members of `data`, thousands at once, and each alone where something is odd.
 
-What pydantic checks of one `Instruction` is checked of a whole block: types by the set of all types, ids by one search in all of
-them put together. A block that does not pass is gone through record by record, and the odd ones become bad rows.
+What pydantic checks of one `Instruction` is checked of a whole block, while it is laid out as Arrow's columns: types by putting all
+strings of a field together, ids by one search in all of them. A block that does not pass is gone through record by record,
+and the odd ones become bad rows.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, repeat
+from itertools import chain
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from mimicit.columns import Rows, as_column, as_lists, as_strings
 from mimicit.formats.aliases import are_old, begin_with, picture_id
 from mimicit.formats.base import BadRow
 from mimicit.formats.items import Block
 from mimicit.formats.json_members import Repeats
-from mimicit.schema import Instruction, InstructionRow
+from mimicit.schema import Instruction, text_schema
+
+if TYPE_CHECKING:
+    import pyarrow
 
 TASKS = {"LACONV": "la_conversation", "LADD": "la_detail", "LACR": "la_reasoning"}
 """Published record prefixes whose task has another name here; any other prefix becomes the task, in lower case."""
@@ -29,7 +34,7 @@ OURS = ("translation_of", "conversation", "turn", "rejected", "meta")
 
 _FIELDS = itemgetter("instruction", "answer", "image_ids", "rel_ins_ids")
 _PREFIX = re.compile(r"(?P<prefix>[A-Za-z0-9]+?)(?:_[A-Z0-9]+)??(?:_\d\d)?")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = bytes(range(0x20)) + b"\x7f"
 _LONGEST_ID = 512
 _MANY = 4096
 """Prefixes whose task is kept; whoever has more gives each record one of its own."""
@@ -46,7 +51,7 @@ class Records:
     language: str
     _tasks: dict[str, str] = field(default_factory=dict)
 
-    def prepare(self, members: dict[str, Any]) -> tuple[int, Block]:
+    def prepare(self, members: dict[str, Any]) -> tuple[int, Block | Rows]:
         """Make records, and count the quotation marks that their JSON has."""
         made = self._at_once(members)
         if made is not None:
@@ -55,40 +60,36 @@ class Records:
         records = [row for row in rows if isinstance(row, Instruction)]
         return quotes(members), Block(records, [row for row in rows if isinstance(row, BadRow)])
 
-    def _at_once(self, members: dict[str, Any]) -> tuple[int, Block] | None:
-        """Make all of them records; None if one of them needs a look of its own."""
-        count = len(members)
+    def _at_once(self, members: dict[str, Any]) -> tuple[int, Rows] | None:
+        """Lay all of them out as columns; None if one of them needs a look of its own."""
         ids, rows = list(members), list(members.values())
         try:
-            if set(map(type, rows)) != {dict} or sum(map(len, rows)) != 4 * count:
+            if set(map(type, rows)) != {dict} or sum(map(len, rows)) != 4 * len(ids):
                 return None
             instructions, answers, images, related = zip(*map(_FIELDS, rows), strict=True)
-        except KeyError:
+            if not _only(list, images, related):
+                return None
+            pictures, others = list(chain.from_iterable(images)), list(chain.from_iterable(related))
+            texts = [as_strings(cells) for cells in (instructions, answers)]
+            names = [as_strings(cells) for cells in (ids, pictures, others)]
+            if not all(_fit(*one) for one in names):
+                return None
+            columns = {
+                "id": names[0][1],
+                "task": self._all_tasks(ids),
+                "instruction": texts[0][1],
+                "answer": texts[1][1],
+                "image_ids": (images, _of_today(pictures, names[1][1])),
+                "rel_ins_ids": (related, names[2][1]),
+                "language": self.language,
+                "source": self.name,
+            }
+            table = _laid_out(columns, len(ids))
+        except (KeyError, TypeError, UnicodeEncodeError):
             return None
-        if not _only(str, instructions, answers) or not _only(list, images, related):
-            return None
-        pictures, others = list(chain.from_iterable(images)), list(chain.from_iterable(related))
-        if not (_only(str, pictures, others) and all(map(_fit, (ids, pictures, others)))):
-            return None
-        strings = 7 * count + len(pictures) + len(others)
-        inside = sum(_inside(texts) for texts in (ids, instructions, answers, pictures, others))
-        if are_old(pictures):
-            images = tuple([*map(picture_id, one)] for one in images)
-        made = map(
-            InstructionRow,
-            ids,
-            self._all_tasks(ids),
-            instructions,
-            answers,
-            map(tuple, images),
-            map(tuple, related),
-            repeat(self.language),
-            repeat(self.name),
-            repeat(None),
-            repeat(None),
-            repeat(None),
-        )
-        return 2 * strings + inside, Block(list(made), [])
+        strings = 7 * len(ids) + len(pictures) + len(others)
+        inside = sum(data.count(b'"') for data, _ in texts + names)
+        return 2 * strings + inside, Rows(ids, table, sum(len(data) for data, _ in texts))
 
     def one(self, id_: str, row: Any) -> Instruction | BadRow:
         """Make a record, or say why not."""
@@ -118,12 +119,12 @@ class Records:
         except (TypeError, ValueError) as error:
             return BadRow(where, str(error))
 
-    def _all_tasks(self, ids: Sequence[str]) -> Iterable[str]:
-        """Return the task of each; a file's records hardly ever have several."""
+    def _all_tasks(self, ids: Sequence[str]) -> str | list[str]:
+        """Return the task of each; one, if all have it: a file's records hardly ever have several."""
         start = ids[0].partition("_INS_")[0] + "_INS_"
         if self.task or begin_with(ids, start):
-            return repeat(self.task or self._task(ids[0]))
-        return map(self._task, ids)
+            return self.task or self._task(ids[0])
+        return list(map(self._task, ids))
 
     def _task(self, id_: str) -> str:
         prefix, found, _ = id_.partition("_INS_")
@@ -177,19 +178,43 @@ def _only(kind: type, *columns: Sequence[Any]) -> bool:
     return all(set(map(type, column)) <= {kind} for column in columns)
 
 
-def _fit(ids: Sequence[str]) -> bool:
-    """Say whether ids are what the schema allows."""
-    if not ids:
+def _fit(data: bytes, ids: pyarrow.StringArray) -> bool:
+    """Say whether ids are what the schema allows; `data` is them with a zero byte between each and the next."""
+    import pyarrow.compute as pc
+
+    if not len(ids):
         return True
-    return (
-        min(map(len, ids)) > 0
-        and max(map(len, ids)) <= _LONGEST_ID
-        and _CONTROL.search("".join(ids)) is None
-    )
+    if len(data.translate(None, _CONTROL)) != len(data) - len(ids) + 1:
+        return False
+    sizes = pc.min_max(pc.binary_length(ids)).as_py()
+    longest: int = sizes["max"]
+    if longest > _LONGEST_ID:  # in bytes; what counts is letters
+        longest = pc.max(pc.utf8_length(ids)).as_py()
+    return bool(sizes["min"] > 0 and longest <= _LONGEST_ID)
 
 
-def _inside(texts: Sequence[str]) -> int:
-    return "".join(texts).count('"')
+def _of_today(pictures: Sequence[str], column: pyarrow.StringArray) -> pyarrow.StringArray:
+    """Return ids of pictures as the last release has them."""
+    return as_strings([*map(picture_id, pictures)])[1] if are_old(pictures) else column
+
+
+def _laid_out(columns: Mapping[str, Any], count: int) -> pyarrow.Table:
+    """Make a table of columns, of strings for each row, of strings for all of them, and of lists with their cells."""
+    import pyarrow as pa
+
+    def column(kind: pyarrow.DataType, value: Any) -> pyarrow.Array:
+        if isinstance(value, pa.Array):
+            return value
+        if isinstance(value, tuple):
+            lists, cells = value
+            return as_lists(lists, cells, kind)
+        if isinstance(value, list):
+            return as_column(value, kind)
+        return pa.nulls(count, kind) if value is None else pa.repeat(pa.scalar(value, kind), count)
+
+    schema = text_schema()
+    made = [column(field.type, columns.get(field.name)) for field in schema]
+    return pa.table(made, schema=schema)
 
 
 def quotes(value: Any) -> int:

@@ -18,8 +18,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from mimicit.errors import FormatError
+from mimicit.errors import FormatError, PictureError
 from mimicit.formats.base import BadRow
+from mimicit.sources import naming
+from mimicit.sources.failures import unreadable
 
 PICTURES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2",
@@ -45,13 +47,17 @@ class Still:
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """A video file; its frames' ids are `<id>_<number>`."""
+    """A video file; its frames' ids are those of `mimicit.sources.naming`."""
 
     id: str
     folder: Path
     name: str
     key: str
-    digits: int = 4
+
+    @property
+    def digits(self) -> int:
+        """Return how many digits a frame's number has."""
+        return naming.digits(self.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +116,34 @@ def reason_against(id_: str, name: str) -> str | None:
 
 
 def the_folder(path: Path, what: str) -> Path:
-    """Return a folder that is there.
+    """Return a folder that is there and can be read.
 
     Raises:
         FormatError: it is not; the message says what was expected.
     """
-    if not path.is_dir():
-        raise FormatError(f"{str(path)!r} is not a folder; this source is {what}")
+    try:
+        if not path.is_dir():
+            raise FormatError(f"{str(path)!r} is not a folder; this source is {what}")
+        with os.scandir(path):
+            return path
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+def within(folder: Path, name: str) -> Path:
+    """Return a video's path.
+
+    Raises:
+        PictureError: it leads out of the folder, or there is none.
+    """
+    try:
+        path = (folder / name).resolve()
+        if not path.is_relative_to(folder.resolve()):
+            raise PictureError(f"{name!r} leads out of the folder {str(folder)!r}")
+        if not path.is_file():
+            raise PictureError(f"{name!r} is not in {str(folder)!r}")
+    except OSError as error:
+        raise PictureError(f"{name!r} cannot be read: {error.strerror}") from None
     return path
 
 
@@ -187,7 +214,7 @@ def pictures_in(folder: Path, prefix: str) -> Iterator[Found]:
             yield Other(name)
 
 
-def films_in(folder: Path, prefix: str, digits: int, *, deep: bool = False) -> Iterator[Found]:
+def films_in(folder: Path, prefix: str, *, deep: bool = False) -> Iterator[Found]:
     """Find the videos of a folder: `<prefix>_IMG_<name without suffix>_<frame>`."""
     from mimicit.media.video import SUFFIXES
 
@@ -195,11 +222,11 @@ def films_in(folder: Path, prefix: str, digits: int, *, deep: bool = False) -> I
         if isinstance(name, BadRow):
             yield name
         elif suffix(name) in SUFFIXES:
-            yield film(folder, name, prefix, digits)
+            yield film(folder, name, prefix)
         else:
             yield Other(name)
 
 
-def film(folder: Path, name: str, prefix: str, digits: int) -> Film:
+def film(folder: Path, name: str, prefix: str) -> Film:
     key = stem(name)
-    return Film(f"{prefix}_IMG_{key.replace('/', '_')}", folder, name, key, digits)
+    return Film(naming.film(prefix, key), folder, name, key)

@@ -32,12 +32,15 @@ from mimicit.sources.base import (
     Source,
     Still,
     reason_against,
+    within,
 )
 from mimicit.sources.download import Downloads, StoppedError
+from mimicit.sources.failures import remove_staged, unreadable, unwritten
 from mimicit.sources.known import Known
 from mimicit.sources.lanes import in_order
+from mimicit.sources.naming import film_frame
 from mimicit.sources.stills import Shape, Stored, frame_record, stored
-from mimicit.sources.track import pick, scan
+from mimicit.sources.track import Reel, pick, reel, scan
 from mimicit.sources.wanted import Wanted
 from mimicit.store import Added, Store
 
@@ -113,25 +116,45 @@ def convert(
         FormatError: the path is not what the source needs.
         MissingExtraError: there is a video, and PyAV is not installed.
         LockedError: another process is writing to the dataset.
+        DatasetError: the dataset cannot be written; what was stored before stays.
     """
-    options = options or ConvertOptions()
-    with store.writing("syphus data convert"):
-        run = _Run(source, path, options, Known(store.path))
-        results = run.results()
-        more = True
-        try:
-            while more:
-                batch = _Batch(results, run.converted, progress)
-                _note(store.add_images(batch), batch, run.converted)
-                more = not batch.is_end
-                if batch.error is not None:
-                    raise batch.error
-        finally:
-            run.stop.set()
-            results.close()
-            progress(run.converted)
-            store.try_sync(patience=10.0)
-    return run.converted
+    options, converted = options or ConvertOptions(), Converted()
+    can_write = True
+    try:
+        with store.writing("syphus data convert"):
+            run = _Run(source, path, options, Known(store.path), converted)
+            try:
+                _store_all(run, store, progress)
+            except OSError:  # what cannot be read is another error
+                can_write = False
+                remove_staged(store.path)
+                raise
+            finally:
+                run.stop.set()
+                progress(converted)
+                if can_write:
+                    store.try_sync(patience=10.0)
+    except OSError as error:
+        raise unwritten(store.path, error, converted.images) from error
+    return converted
+
+
+def _store_all(run: _Run, store: Store, progress: Callable[[Converted], None]) -> None:
+    results, is_end = run.results(), False
+    try:
+        while not is_end:
+            batch = _Batch(results, run.converted, progress)
+            try:
+                added = store.add_images(batch)
+            except OSError:
+                run.converted.images -= batch.images
+                raise
+            _note(added, batch, run.converted)
+            is_end = batch.is_end
+            if batch.error is not None:
+                raise batch.error
+    finally:
+        results.close()
 
 
 class _Batch:
@@ -186,10 +209,17 @@ def _note(added: Added, batch: _Batch, converted: Converted) -> None:
 class _Run:
     """One conversion: what there is to do, and how each of it is done."""
 
-    def __init__(self, source: Source, path: Path, options: ConvertOptions, known: Known) -> None:
+    def __init__(
+        self,
+        source: Source,
+        path: Path,
+        options: ConvertOptions,
+        known: Known,
+        converted: Converted,
+    ) -> None:
         self._source, self._path, self._options, self._known = source, path, options, known
         self._wanted = Wanted(options.only)
-        self.converted = Converted()
+        self.converted = converted
         self.stop = Event()
         self._downloads = Downloads(options.delay, options.timeout, self.stop)
         self._is_limited = False
@@ -247,10 +277,11 @@ class _Run:
             for item in self._source.find(self._path, self._options.find):
                 count += 1
                 yield item
-        except FormatError as error:
+        except (FormatError, OSError) as error:
+            said = unreadable(self._path, error) if isinstance(error, OSError) else error
             if not count:
-                raise
-            self._broken = error
+                raise said from None
+            self._broken = said
 
     def _tasks(self, found: Iterator[Found]) -> Iterator[Callable[[], Iterable[_Result]]]:
         """Put pictures together, a few to a task; a video is one of its own."""
@@ -288,20 +319,25 @@ class _Run:
             )
         except PictureError as error:
             return BadRow(item.name, _without(item.name, error))
+        except OSError as error:
+            return BadRow(item.name, f"cannot be read: {error.strerror or error}")
 
     def _film(self, item: Film) -> Iterator[_Result]:
-        if (reason := reason_against(f"{item.id}_{0:0{item.digits}}", item.name)) is not None:
+        if (reason := reason_against(film_frame(item.id, 0), item.name)) is not None:
             yield BadRow(repr(item.name), reason)
             return
         try:
-            path = _within(item.folder, item.name)
-            yield from self._frames(item, path)
+            path = within(item.folder, item.name)
+            with reel(path) as opened:
+                yield from self._frames(item, path, opened)
         except PictureError as error:
             yield BadRow(item.name, _without(item.name, error))
+        except OSError as error:
+            yield BadRow(item.name, f"cannot be read: {error.strerror or error}")
 
-    def _frames(self, item: Film, path: Path) -> Iterator[_Result]:
+    def _frames(self, item: Film, path: Path, opened: Reel) -> Iterator[_Result]:
         """Decode those of a video's frames that the dataset does not have."""
-        track = scan(path)
+        track = scan(path, opened)
         find = self._options.find
         numbered = (
             track.evenly(find.frames)
@@ -312,24 +348,25 @@ class _Run:
         """Frame -> ids: one that stands for long is there under several."""
         had = 0
         for number, frame in numbered:
-            id_ = f"{item.id}_{number:0{item.digits}d}"
+            id_ = film_frame(item.id, number)
             if self._known.has(id_, item.name, track.time(frame)):
                 had += 1
             else:
                 named.setdefault(frame, []).append(id_)
         if had:
             yield _Had(had)
-        for shown in pick(path, track, list(named), threads=self._threads) if named else ():
+        wanted = list(named)
+        shown_ones = pick(path, track, wanted, threads=self._threads, reel_=opened) if named else ()
+        for shown in shown_ones:
             ids = named.pop(shown.frame)
             at = track.time(shown.frame)
             if shown.is_damaged and not self._options.shape.keep_damaged:
                 yield BadRow(f"{item.name} at {at:g} s", "the frame is damaged")
                 continue
+            record = frame_record(shown, self._options.shape, id=ids[0], source=item.name, time=at)
             for id_ in ids:
-                record = frame_record(
-                    shown.image, self._options.shape, id=id_, source=item.name, time=at
-                )
-                yield Stored(record, shown.is_damaged)
+                same = record if id_ == record.id else record.model_copy(update={"id": id_})
+                yield Stored(same, shown.is_damaged)
             if self.stop.is_set():
                 return
         for frame in named:
@@ -354,23 +391,6 @@ class _Run:
             else:
                 return
         yield BadRow(item.key, "; ".join(reasons))
-
-
-def _within(folder: Path, name: str) -> Path:
-    """Return a video's path.
-
-    Raises:
-        PictureError: it leads out of the folder, or there is none.
-    """
-    try:
-        path = (folder / name).resolve()
-        if not path.is_relative_to(folder.resolve()):
-            raise PictureError(f"{name!r} leads out of the folder {str(folder)!r}")
-        if not path.is_file():
-            raise PictureError(f"{name!r} is not in {str(folder)!r}")
-    except OSError as error:
-        raise PictureError(f"{name!r} cannot be read: {error.strerror}") from None
-    return path
 
 
 def _without(name: str, error: PictureError) -> str:

@@ -12,4 +12,4 @@ TITLE = "ActivityNet: a folder of videos"
 
 
 def find(path: Path, options: FindOptions) -> Iterator[Found]:
-    yield from films_in(the_folder(path, "a folder of videos"), "DC", 4)
+    yield from films_in(the_folder(path, "a folder of videos"), "DC")

@@ -12,4 +12,4 @@ TITLE = "Ego4D: a folder of videos"
 
 
 def find(path: Path, options: FindOptions) -> Iterator[Found]:
-    yield from films_in(the_folder(path, "a folder of videos"), "E4D", 8)
+    yield from films_in(the_folder(path, "a folder of videos"), "E4D")

@@ -55,7 +55,7 @@ def _item(line: str, where: str, folder: Path, prefix: str) -> Found:
         return BadRow(where, "a line is a path, or an id, a tab and a path")
     key = stem(name)
     if suffix(name) in SUFFIXES and suffix(name) not in PICTURES:
-        found = film(folder, name, prefix, 4)
+        found = film(folder, name, prefix)
         return Film(id_, folder, name, key) if id_ else found
     return Still(id_ or f"{prefix}_IMG_{key}", folder, name, key)
 

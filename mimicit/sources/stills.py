@@ -13,6 +13,8 @@ from mimicit.schema import ImageRecord
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from mimicit.sources.track import Shown
+
 Format = Literal["webp", "jpeg"]
 QUALITY = 92
 _MIMES = {"webp": "image/webp", "jpeg": "image/jpeg"}
@@ -57,8 +59,8 @@ def stored(
         if not shape.keep_damaged:
             raise
         width, height, mime = _header(data, name)
-        record = _record(data, id, mime, (width, height), source)
-        return Stored(record.model_copy(update={"time": time}), is_damaged=True)
+        record = _record(data, id, mime, (width, height), source, time)
+        return Stored(record, is_damaged=True)
     if is_to_encode(record, shape):
         encoded, size, mime = _encoded(data, record.mime, shape, name)
         record = _record(encoded, id, mime, size, source)
@@ -96,16 +98,20 @@ def encode(image: Image, mime: str) -> bytes:
     return buffer.getvalue()
 
 
-def frame_record(image: Image, shape: Shape, *, id: str, source: str, time: float) -> ImageRecord:
+def frame_record(shown: Shown, shape: Shape, *, id: str, source: str, time: float) -> ImageRecord:
     """Encode a video's frame: as JPEG unless another format is asked for."""
     from PIL.Image import Resampling
 
-    size = fitted(image.size, shape.max_side)
-    if size != image.size:
-        image = image.resize(size, Resampling.LANCZOS)
     mime = shape.mime("image/jpeg")
-    record = _record(encode(image, mime), id, mime, size, source)
-    return record.model_copy(update={"time": time})
+    size = fitted(shown.size, shape.max_side)
+    if mime == "image/jpeg" and size == shown.size:
+        data = shown.jpeg()
+    else:
+        image = shown.image
+        if size != image.size:
+            image = image.resize(size, Resampling.LANCZOS)
+        data = encode(image, mime)
+    return _record(data, id, mime, size, source, time)
 
 
 def _encoded(
@@ -153,7 +159,12 @@ def _known() -> list[str]:
 
 
 def _record(
-    data: bytes, id: str, mime: str, size: tuple[int, int], source: str | None
+    data: bytes,
+    id: str,
+    mime: str,
+    size: tuple[int, int],
+    source: str | None,
+    time: float | None = None,
 ) -> ImageRecord:
     import hashlib
 
@@ -165,4 +176,5 @@ def _record(
         width=size[0],
         height=size[1],
         source=source,
+        time=time,
     )

@@ -27,24 +27,29 @@ from mimicit.sources.base import (
     the_folder,
     walk,
 )
+from mimicit.sources.naming import SHOW, frame_file
 
 NAME = "tvc"
 TITLE = "TVQA: clips as SHOW_frames/CLIP/FRAME.jpg"
 PUBLISHED = 16
 RATE = 3
 """Frames a second."""
-_SHOW = "_frames"
 
 
 def find(path: Path, options: FindOptions) -> Iterator[Found]:
     folder = the_folder(path, "a folder of shows, SHOW_frames/CLIP/FRAME.jpg")
     shows = 0
     for show in subfolders(folder):
-        if not show.endswith(_SHOW):
+        if not show.endswith(SHOW):
             yield Other(show)
             continue
         shows += 1
-        for clip in subfolders(folder / show):
+        try:
+            clips = list(subfolders(folder / show))
+        except OSError as error:
+            yield BadRow(show, f"the folder cannot be read: {error.strerror}")
+            continue
+        for clip in clips:
             yield from _clip(folder, show, clip, options)
     if not shows:
         raise FormatError(f"{str(path)!r} holds no folder 'SHOW_frames'")
@@ -84,10 +89,6 @@ def _clip(folder: Path, show: str, clip: str, options: FindOptions) -> Iterator[
     if not frames:
         yield BadRow(f"{show}/{clip}", "holds no frames")
         return
-    title = show.removesuffix(_SHOW)
-    key = clip if clip.startswith(title) else f"{title}_{clip}"
     for frame in chosen(len(frames), options):
-        name = frames[frame]
-        yield Still(
-            f"TVC_IMG_{key}_{stem(name)}", folder, f"{show}/{clip}/{name}", clip, frame / RATE
-        )
+        name = f"{show}/{clip}/{frames[frame]}"
+        yield Still(frame_file("TVC", stem(name)), folder, name, clip, frame / RATE)

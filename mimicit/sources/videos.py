@@ -15,7 +15,7 @@ PREFIX = "VID"
 def find(path: Path, options: FindOptions) -> Iterator[Found]:
     prefix = options.prefix or PREFIX
     if path.is_file():
-        yield film(path.parent, path.name, prefix, 4)
+        yield film(path.parent, path.name, prefix)
     else:
         folder = the_folder(path, "a folder of videos, or one video")
-        yield from films_in(folder, prefix, 4, deep=True)
+        yield from films_in(folder, prefix, deep=True)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mimicit import columns
-from mimicit.columns import as_column, as_table
+from mimicit.columns import as_column, as_strings, as_table
 from mimicit.schema import image_schema, text_schema, verdict_schema
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -38,6 +38,21 @@ def test_a_column_is_what_pyarrow_makes_of_the_values(kind, cells, data):
     assert made.type == kind
     assert made.equals(pa.array(values, kind))
     assert made.null_count == sum(value is None for value in values)
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]) | st.just("\0"), max_size=8)))
+def test_strings_that_are_put_together_and_cut_are_the_same(cells):
+    data, made = as_strings(cells)
+    made.validate(full=True)
+    assert made.equals(pa.array(cells, pa.string()))
+    assert data == "\0".join(cells).encode()
+
+
+@pytest.mark.parametrize("cell", [None, 1, b"x", ["x"]])
+def test_what_is_no_string_is_not_taken_for_one(cell):
+    with pytest.raises(TypeError):
+        as_strings(["a", cell])
 
 
 def test_every_type_that_is_written_is_one_that_is_tried_here():

@@ -7,14 +7,14 @@ import threading
 import pyarrow.parquet as pq
 import pytest
 
-from mimicit import known, parts
+from mimicit import footers, known, parts
 from mimicit import store as store_module
 from mimicit.known import Known
 from mimicit.parts import parts_of, replaced_parts
 from mimicit.schema import Verdict
 from mimicit.store import Store
 from tests.builders import image, record
-from tests.mimicit.test_store import count, first_version
+from tests.mimicit.test_store import count, first_version, sha
 
 
 @pytest.fixture
@@ -150,9 +150,9 @@ def test_a_writer_reads_its_ids_once_and_looks_no_new_one_up(store, monkeypatch)
     read = []
     real = store_module.read_columns
 
-    def counted(paths, columns, ids=None):
+    def counted(paths, columns, ids=None, **more):
         read.append(columns)
-        return real(paths, columns, ids)
+        return real(paths, columns, ids, **more)
 
     monkeypatch.setattr(store_module, "read_columns", counted)
     with store.writing("test"):
@@ -213,6 +213,58 @@ def test_known_forgets_nothing_and_hardly_ever_takes_a_new_id_for_a_known_one(mo
         ids.note(there[start : start + 700])
     assert ids.among(there) == set(there)
     assert len(ids.among(f"LACONV_INS_{n:06d}_01" for n in range(20_000))) <= 1
+
+
+def test_one_by_one_and_with_numpy_the_same_ids_are_known(monkeypatch):
+    monkeypatch.setattr(known, "FIRST_SLOTS", 64)
+    monkeypatch.setattr(known, "MOST_SLOTS", 4_096)
+    there = [f"LACONV_INS_{n:06d}_00" for n in range(9_000)]
+    asked = [id_ for n in range(9_000) for id_ in (there[n], f"LACONV_INS_{n:06d}_01")]
+    for noting, asking in ((1, 1), (1, 99_999), (99_999, 1)):
+        ids = Known()
+        monkeypatch.setattr(known, "MANY", noting)
+        for start in range(0, len(there), 700):
+            ids.note([*there[start : start + 700], there[0]])
+        monkeypatch.setattr(known, "MANY", asking)
+        found = ids.among(asked)
+        assert found >= set(there)
+        assert len(found) <= len(there) + 1
+
+
+def test_pictures_that_come_again_have_each_footer_read_once(store, photos, monkeypatch):
+    monkeypatch.setattr(store_module, "SHARD_BYTES", 20_000)
+    monkeypatch.setattr(footers, "KEPT", 1)
+    chelsea = image(photos, "chelsea.png")
+    pictures = [
+        chelsea.model_copy(update={"id": f"A_IMG_{n:05d}", "image": data, "sha256": sha(data)})
+        for n, data in enumerate(b"%050d" % n for n in range(2_000))
+    ]
+    with store.writing("test"):
+        assert store.add_images(pictures).new == 2_000
+    shards = len(parts_of(store.path / "images"))
+    assert shards == 5
+    read = []
+    real = pq.read_metadata
+    monkeypatch.setattr(pq, "read_metadata", lambda path: read.append(path) or real(path))
+    changed = pictures[1_500].model_copy(update={"sha256": "0" * 64})
+    with store.writing("test"):
+        again = store.add_images([*pictures[:1_500], changed, *pictures[1_501:]])
+        assert len(read) <= 2 * shards
+        back = store.add_images([*pictures[::-1], chelsea])
+    assert (again.new, again.known, again.conflicts) == (0, 1_999, [changed.id])
+    assert (back.new, back.known) == (1, 2_000)
+    with store.writing("test"):
+        assert store.add_images([chelsea]).known == 1
+
+
+def test_row_groups_whose_footer_tells_nothing_are_looked_through(store):
+    with store.writing("test"):
+        store.add([record(n) for n in range(9)])
+        [part] = parts_of(store.path / "text")
+        pq.write_table(pq.read_table(part), part, write_statistics=False, row_group_size=2)
+    with store.writing("test"):
+        again = store.add([record(3), record(5), record(5, answer="Something else.")])
+    assert (again.new, again.known, again.conflicts) == (0, 2, [record(5).id])
 
 
 # What it costs to have one

@@ -96,3 +96,98 @@ def test_what_is_no_video_is_a_sentence(tmp_path, name, content, said):
 def test_a_missing_video_is_a_sentence(tmp_path):
     with pytest.raises(PictureError, match="there is no video"):
         list(video.frames(tmp_path / "gone.mp4", [0.0]))
+
+
+def frame(size, format, *, matrix=2, full=False):
+    """Make a frame of soft colours, whose planes have rows that are longer than the picture is wide."""
+    import numpy as np
+
+    width, height = size
+    chance = np.random.default_rng(3)
+    made = av.VideoFrame(width, height, format)
+    black, white = (0, 255) if full else (16, 235)
+    for plane in made.planes:
+        coarse = chance.integers(black, white, (3, 5), dtype=np.uint8)
+        soft = Image.fromarray(coarse).resize((plane.width, plane.height), Image.Resampling.BICUBIC)
+        rows = np.zeros((plane.height, plane.line_size), np.uint8)
+        rows[:, : plane.width] = np.clip(np.asarray(soft), black, white)
+        plane.update(rows.tobytes())
+    made.colorspace = matrix
+    made.color_range = 2 if full else 1
+    return made
+
+
+def exact(made, *, full):
+    """Return a frame's colours as BT.601 has them, in floating point."""
+    import numpy as np
+
+    planes = [
+        np.frombuffer(p, np.uint8).reshape(-1, p.line_size)[:, : p.width].astype(float)
+        for p in made.planes
+    ]
+    light, blue, red = planes[0], *(
+        p.repeat(2, 0).repeat(2, 1)[: made.height, : made.width] - 128 for p in planes[1:]
+    )  # fmt: skip
+    if not full:
+        light, blue, red = (light - 16) * 255 / 219, blue * 255 / 224, red * 255 / 224
+    rgb = [light + 1.402 * red, light - 0.344136 * blue - 0.714136 * red, light + 1.772 * blue]
+    return np.clip(np.stack(rgb, -1), 0, 255)
+
+
+def error(jpeg, truth):
+    import numpy as np
+
+    shown = np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"), float)
+    return float(((shown - truth) ** 2).mean())
+
+
+KINDS = {
+    "most videos": ("yuv420p", 2, False),
+    "BT.601": ("yuv420p", 6, False),
+    "full range": ("yuv420p", 2, True),
+    "old full range": ("yuvj420p", 5, True),
+}
+
+
+@pytest.mark.parametrize("size", [(150, 98), (64, 64), (854, 480)], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_planes_are_encoded_as_well_as_a_picture(monkeypatch, kind, size):
+    pytest.importorskip("simplejpeg")
+    format, matrix, full = KINDS[kind]
+    made = frame(size, format, matrix=matrix, full=full)
+    truth = exact(made, full=full)
+    by_picture = video.jpeg(video.picture_of(made, Fraction(1)))
+    monkeypatch.setattr(video, "picture_of", None)
+    by_planes = video.jpeg_of(made, Fraction(1))
+    assert Image.open(io.BytesIO(by_planes)).size == size == video.size_of(made, Fraction(1))
+    assert error(by_planes, truth) <= 1.02 * error(by_picture, truth) + 0.2
+    assert len(by_planes) <= 1.1 * len(by_picture)
+
+
+OTHERS = {
+    "BT.709": ((160, 96), "yuv420p", 1, 1),
+    "BT.2020": ((160, 96), "yuv420p", 9, 1),
+    "4:4:4": ((160, 96), "yuv444p", 2, 1),
+    "RGB": ((160, 96), "rgb24", 2, 1),
+    "wide pixels": ((160, 96), "yuv420p", 2, 2),
+    "odd width": ((161, 96), "yuv420p", 2, 1),
+    "odd height": ((160, 97), "yuv420p", 2, 1),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_other_frames_become_a_picture_first(other, monkeypatch):
+    size, format, matrix, shape = OTHERS[other]
+    made = frame(size, "yuv420p").reformat(format=format)
+    made.colorspace = matrix
+    encoded = video.jpeg_of(made, Fraction(shape))
+    assert Image.open(io.BytesIO(encoded)).size == video.size_of(made, Fraction(shape))
+    monkeypatch.setattr(video, "jpeg", lambda image: image.size)
+    assert video.jpeg_of(made, Fraction(shape)) == video.size_of(made, Fraction(shape))
+
+
+def test_without_simplejpeg_a_picture_is_made(monkeypatch):
+    made = frame((160, 96), "yuv420p")
+    monkeypatch.setattr(video, "_simplejpeg", lambda: None)
+    by_picture = video.jpeg(video.picture_of(made, Fraction(1)))
+    assert video.jpeg_of(made, Fraction(1)) == by_picture

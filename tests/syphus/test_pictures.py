@@ -5,10 +5,16 @@ import shutil
 from itertools import pairwise
 
 import av
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from mimicit.errors import PictureError
+from mimicit.parts import parts_of
+from mimicit.sources import source_named
+from mimicit.sources.base import FindOptions
+from mimicit.sources.converting import convert
+from mimicit.store import Store
 from syphus.annotations.context import Context, Picture
 from syphus.pictures import SEEN_PIXELS, image_ids, read_pictures, seen, spread
 from syphus.task import load_task
@@ -73,7 +79,7 @@ def test_a_clip_has_the_frames_of_its_span_and_no_more_than_the_task_wants(folde
 def test_an_instant_has_a_frame(folder):
     film(folder / "v.mp4")
     [image] = read_pictures(load_task("e4d"), Context("v", video="v", span=(4.6, 4.6)), folder)
-    assert image.id == "E4D_IMG_v_0004"
+    assert image.id == "E4D_IMG_v_00000004"
 
 
 def test_a_folder_of_frames_is_a_video(folder, photos):
@@ -84,6 +90,31 @@ def test_a_folder_of_frames_is_a_video(folder, photos):
     assert [image.id for image in images] == [
         f"SN_IMG_scene0000_00_color_{number}" for number in (1, 2, 10)
     ]
+
+
+@pytest.mark.parametrize("shown", ["", "bbt_frames"], ids=["all shows", "one show"])
+def test_clips_are_found_below_their_shows_and_named_as_convert_names_them(folder, photos, shown):
+    for show, clip in (("castle", "castle_s01e01_seg02_clip_00"), ("bbt", "s01e01_seg02_clip_00")):
+        place = folder / f"{show}_frames" / clip
+        place.mkdir(parents=True)
+        for number in range(1, 4):
+            shutil.copy(photos / "rocket.jpg", place / f"{number:05d}.jpg")
+    clip = "s01e01_seg02_clip_00"
+    found = read_pictures(load_task("tvc"), Context(clip, video=clip), folder / shown)
+    converted = [item.id for item in source_named("tvc").find(folder, FindOptions())]
+    assert [image.id for image in found] == converted[:3]
+    assert converted[0] == "TVC_IMG_bbt_s01e01_seg02_clip_00_00001"
+
+
+@pytest.mark.parametrize("name", ["e4d", "dc"])
+def test_frames_of_a_video_are_those_that_convert_stores(folder, tmp_path, name):
+    film(folder / "0a1b-c.mp4", seconds=4)
+    found = read_pictures(load_task(name), Context("x", video="0a1b-c"), folder)
+    store = Store.open(tmp_path / "ds", create=True)
+    convert(source_named(name), folder, store)
+    [part] = parts_of(store.path / "images")
+    rows = pq.read_table(part, columns=["id", "image"]).to_pylist()
+    assert [(image.id, image.image) for image in found] == [(r["id"], r["image"]) for r in rows]
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,24 @@
+import io
+import pickle
+from functools import partial
+
 import pytest
 
 torch = pytest.importorskip("torch")
 
+import numpy as np  # noqa: E402
 from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
+from torch.utils.data import DataLoader  # noqa: E402
 
+from mimicit.media.picture import decode  # noqa: E402
+from mimicit.snapshot import freeze  # noqa: E402
+from mimicit.store import Store  # noqa: E402
 from trainer.batch import Example, collate  # noqa: E402
-from trainer.data import FILLER, MicroBatches, Plan  # noqa: E402
+from trainer.data import FILLER, Examples, MicroBatches, Plan  # noqa: E402
 from trainer.masking import IGNORED  # noqa: E402
+from trainer.models.otter import CLIP_STD_C11, OtterProcessor  # noqa: E402
+from trainer.tokenizer import make_tokenizer  # noqa: E402
 
 torch.set_num_threads(1)
 small = st.integers(min_value=1, max_value=9)
@@ -70,3 +81,126 @@ def test_a_batch_says_which_frames_only_fill_it_up():
 
 def test_an_untaught_example_teaches_nothing():
     assert collate([example(4).untaught()], pad=0).taught == 0
+
+
+@pytest.fixture(scope="module")
+def album(tmp_path_factory, photos):
+    """Records of photographs as JPEG and PNG: of one, of two, of none."""
+    from PIL import Image
+
+    from mimicit.media.picture import measure
+    from mimicit.schema import Instruction
+
+    store = Store.open(tmp_path_factory.mktemp("album") / "dataset", create=True)
+    pictures = []
+    for number, path in enumerate(sorted(photos.iterdir())):
+        encoded = io.BytesIO()
+        with Image.open(path) as image:
+            image.convert("RGB").save(encoded, "PNG" if number % 4 == 3 else "JPEG")
+        pictures.append(measure(encoded.getvalue(), id=f"LA_IMG_{number}", name=path.name))
+    store.add_images(pictures)
+    shown = [[n] for n in range(len(pictures))] + [[0, 1], [2, 3], []]
+    records = [
+        Instruction(
+            id=f"LA_INS_{number:03d}",
+            task="album",
+            instruction="What is it?",
+            answer=f"It is number {number}.",
+            image_ids=tuple(f"LA_IMG_{n}" for n in numbers),
+        )
+        for number, numbers in enumerate(shown)
+    ]
+    store.add(records)
+    return freeze(store)
+
+
+@pytest.fixture(scope="module")
+def processor(album):
+    return OtterProcessor(make_tokenizer("train", album, vocab_size=300), image_size=64)
+
+
+def examples_of(album, processor, **options):
+    return Examples(album, processor, max_tokens=64, max_frames=None, **options)
+
+
+def by_pillow(album, processor, index):
+    """Return a record's pixels as a user's own picture gets them."""
+    pictures = [decode(album.read(place), name="it") for place in album[index].pictures]
+    return torch.stack([processor.pixels(picture) for picture in pictures])[None]
+
+
+def test_teaching_and_asking_see_the_same_picture(album, processor):
+    good, exact = (examples_of(album, processor, decode=way) for way in ("good", "exact"))
+    step = (1 / 255 / CLIP_STD_C11) * 1.0001
+    differ = 0
+    for index in range(len(album) - 1):
+        expected = by_pillow(album, processor, index)
+        assert torch.equal(exact[index].pixels_NFCHW, expected)
+        off = (good[index].pixels_NFCHW - expected).abs()
+        assert (off <= step).all()
+        differ += bool(off.any())
+    assert differ, "the fast way was not taken"
+
+
+def test_pixels_are_what_the_published_formula_gives(processor):
+    """To the bit: what a model was taught with yesterday is what it is asked with today."""
+    from PIL import Image
+
+    values = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    mean = np.array([0.48145466, 0.4578275, 0.40821073], dtype=np.float32)
+    std = np.array([0.26862954, 0.26130258, 0.27577711], dtype=np.float32)
+    expected = ((values.astype(np.float32) / 255 - mean) / std).transpose(2, 0, 1)
+    assert np.array_equal(processor.pixels(Image.fromarray(values)).numpy(), expected)
+
+
+def test_what_is_kept_of_a_picture_changes_no_bit_and_is_a_quarter(album, processor):
+    bytes_of_one = 3 * 64 * 64
+    plain = examples_of(album, processor)
+    keeping = examples_of(album, processor, cache_bytes=5 * bytes_of_one)
+    for _ in range(2):
+        for index in range(len(album)):
+            pixels = keeping[index].pixels_NFCHW
+            assert torch.equal(pixels, plain[index].pixels_NFCHW)
+            pixels.zero_()  # what a caller does with it is no matter of the next one
+    assert len(keeping._cache) == 5
+    assert sum(kept.untyped_storage().nbytes() for kept in keeping._cache.values()) == (
+        5 * bytes_of_one
+    )
+    assert plain._cache == {}
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_workers_read_the_same_whether_forked_or_spawned(album, processor, method):
+    plan = Plan(len(album), batch_size=4, micro_batch_size=2, seed=0)
+    examples = examples_of(album, processor, cache_bytes=1 << 20)
+    sampler = MicroBatches(plan, 0, 2 * plan.steps_per_epoch)
+    alone, together = (
+        list(DataLoader(
+            examples,
+            batch_sampler=sampler,
+            collate_fn=partial(collate, pad=processor.pad_id),
+            num_workers=workers,
+            multiprocessing_context=method if workers else None,
+        ))
+        for workers in (0, 2)
+    )  # fmt: skip
+    assert len(alone) == len(list(sampler))
+    for one, other in zip(alone, together, strict=True):
+        assert one.record_ids == other.record_ids
+        assert torch.equal(one.ids_BT, other.ids_BT)
+        assert torch.equal(one.pixels_BNFCHW, other.pixels_BNFCHW)
+
+
+def test_a_snapshot_travels_as_a_name(album, processor):
+    """A spawned worker gets neither the rows nor the pictures that were kept."""
+    examples = examples_of(album, processor, cache_bytes=1 << 20)
+    bare = len(pickle.dumps(examples))
+    assert len(pickle.dumps(album)) < 1_000
+    for index in range(len(album)):
+        _ = examples[index]
+    assert examples._cache
+    sent = pickle.dumps(examples)
+    assert len(sent) < bare + 1_000
+    with pickle.loads(sent).snapshot as there:
+        assert there[3] == album[3]

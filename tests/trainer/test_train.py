@@ -144,6 +144,14 @@ def test_micro_batch_size_does_not_change_what_is_learned(dataset, tmp_path, mic
     assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "whole"), abs=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_workers_do_not_change_what_is_learned(dataset, tmp_path):
+    run(dataset, tmp_path / "alone", "data.picture_cache_mb=0")
+    run(dataset, tmp_path / "helped", "data.workers=2")
+
+    assert losses(tmp_path / "helped") == losses(tmp_path / "alone")
+
+
 def test_only_answers_are_taught(dataset, trained):
     out, _ = trained
     processor = OtterProcessor.from_pretrained(out / "model")
@@ -273,6 +281,7 @@ class TestCheckpoint:
         ("data.max_tokens=9999", r"data\.max_tokens is 9999, but the language model has only"),
         ("model=5", r"'model' is a section, not the value 5"),
         ("optim.lr.x=5", r"goes below a value that is not a section"),
+        ("data.decode=fast", r"'data\.decode' must be one of 'good', 'exact', not 'fast'"),
         ("nonsense", r"not of the form section\.key=value"),
     ],
 )

@@ -41,8 +41,8 @@ from trainer.models.gated_attention import GatedCrossAttention, SeeingLayer, med
 from trainer.models.perceiver import PerceiverResampler
 
 END, IMAGE, ANSWER, PAD = "<|endofchunk|>", "<image>", "<answer>", "<PAD>"
-CLIP_MEAN = np.array([0.48145466, 0.4578275, 0.40821073], dtype=np.float32)
-CLIP_STD = np.array([0.26862954, 0.26130258, 0.27577711], dtype=np.float32)
+CLIP_MEAN_C11 = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
+CLIP_STD_C11 = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
 
 
 class OtterConfig(PreTrainedConfig):
@@ -265,9 +265,12 @@ class OtterProcessor:
         """Return pixels_CHW, normalised as CLIP expects."""
         side = (self.image_size, self.image_size)
         squashed = picture.convert("RGB").resize(side, Image.Resampling.BICUBIC)
-        scaled = np.asarray(squashed, dtype=np.float32) / 255
-        normal = (scaled - CLIP_MEAN) / CLIP_STD
-        return torch.from_numpy(normal.transpose(2, 0, 1).copy())
+        return self.normalised(torch.from_numpy(np.array(squashed)).permute(2, 0, 1).contiguous())
+
+    @staticmethod
+    def normalised(bytes_CHW: Tensor) -> Tensor:
+        """Return the bytes of a picture of the right size as pixels_CHW, normalised as CLIP expects."""
+        return bytes_CHW.float().div_(255).sub_(CLIP_MEAN_C11).div_(CLIP_STD_C11)
 
     def save_pretrained(self, folder: str | Path) -> None:
         self.tokenizer.save_pretrained(folder)

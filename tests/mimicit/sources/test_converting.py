@@ -90,6 +90,16 @@ def test_a_folder_with_one_video(store, tmp_path):
         assert (row["source"], row["mime"], row["width"]) == ("v_1.mp4", "image/jpeg", 160)
 
 
+def test_every_frame_of_a_29_97_video_is_stored_with_its_time(store, tmp_path):
+    film(tmp_path / "v.mp4", 300)
+    done = run(store, "videos", tmp_path, find=FindOptions(fps=RATE))
+    assert (done.images, done.bad) == (300, [])
+    for number, row in enumerate(rows(store)):
+        assert row["id"] == f"VID_IMG_v_{number:04d}"
+        assert number_of(row["image"]) == number
+        assert abs(row["time"] - number / RATE) <= 1 / (2 * RATE)
+
+
 def test_a_video_at_even_distances(store, tmp_path):
     film(tmp_path / "v.mp4", 100)
     run(store, "e4d", tmp_path, find=FindOptions(frames=5))
@@ -301,9 +311,16 @@ def test_bombs_and_the_largest_pictures(store, tmp_path):
 
     (tmp_path / "bomb.png").write_bytes(png(30_000, 30_000))
     (tmp_path / "wide.png").write_bytes(png(30_000, 200))
+    (tmp_path / "tall.png").write_bytes(png(3_000, 30_000))
     done = run(store, "folder", tmp_path, shape=Shape(600))
     assert [(row.where, "exceeds limit" in row.reason) for row in done.bad] == [("bomb.png", True)]
-    assert [(row["width"], row["height"]) for row in rows(store)] == [(600, 4)]
+    assert [(row["width"], row["height"]) for row in rows(store)] == [(60, 600), (600, 4)]
+    whole = Store.open(tmp_path / "whole", create=True)
+    assert run(whole, "folder", tmp_path, find=FindOptions(prefix="X")).bad_count == 1
+    assert {(row["width"], row["height"]) for row in rows(whole)} == {
+        (3_000, 30_000),
+        (30_000, 200),
+    }
 
 
 def test_a_picture_too_wide_for_webp_is_named(store, tmp_path):

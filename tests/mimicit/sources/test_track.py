@@ -11,7 +11,8 @@ from PIL.Image import Transpose
 
 from mimicit.errors import PictureError
 from mimicit.media import video
-from mimicit.sources.track import Packets, Track, needed, pick, scan
+from mimicit.sources import track as track_module
+from mimicit.sources.track import Packets, Track, needed, pick, reel, scan
 from tests.mimicit.sources.films import RATE, film, number_of
 
 KINDS = {
@@ -82,7 +83,7 @@ def test_it_agrees_with_the_frames_that_generate_reads(kind):
     track = scan(path)
     wanted = [frame for _, frame in track.at_rate(Fraction(2))]
     theirs = list(video.frames(path, [n / 2 for n in range(len(wanted) + 5)]))
-    assert [data for _, data in theirs] == [video.jpeg(s.image) for s in pick(path, track, wanted)]
+    assert [data for _, data in theirs] == [shown.jpeg() for shown in pick(path, track, wanted)]
 
 
 def test_packets_that_nothing_needs_are_dropped():
@@ -163,3 +164,19 @@ def test_a_film_is_upright(tmp_path):
     [shown] = pick(path, scan(path), [5])
     assert shown.image.size == (32, 160)
     assert number_of(shown.image.transpose(Transpose.ROTATE_90)) == 5
+
+
+def test_what_was_scanned_is_not_read_again(kind, monkeypatch):
+    """And it is the same to the bit as what is read again."""
+    path, _ = kind
+    wanted = [0, 40, 41, 120]
+    track = scan(path)
+    again = [(one.frame, one.jpeg()) for one in pick(path, track, wanted, threads=1)]
+    for room in (track_module.KEPT_BYTES, 20_000, 0):
+        monkeypatch.setattr(track_module, "KEPT_BYTES", room)
+        with reel(path) as opened:
+            kept = scan(path, opened)
+            assert kept == track
+            assert (opened.kept is not None) == (room > 20_000 and track.packets is not None)
+            shown = pick(path, track, wanted, threads=1, reel_=opened)
+            assert [(one.frame, one.jpeg()) for one in shown] == again
