@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from mimicit.sources import naming, source_named
+from mimicit.sources.base import Film, FindOptions
 from syphus.annotations import read
 from syphus.annotations.context import Context, Problem, Segment
 from syphus.annotations.ego4d import plain
@@ -273,3 +275,26 @@ def test_funqa_tasks_are_known_by_name_id_or_wording(named, id_, video, question
 def test_contexts_hold_only_what_json_can_hold(tmp_path, content):
     [context], _ = split(write(tmp_path / "a.json", content))
     json.dumps(context.facts, allow_nan=False)
+
+
+@pytest.mark.parametrize(("row", "show"), list(zip(TVR[:2], ["house", "bbt"], strict=True)))
+def test_tvr_clips_name_the_frames_that_convert_stores(tmp_path, row, show):
+    """Whether the pictures' folder is that of all shows, or of one."""
+    [context], _ = split(write_lines(tmp_path / "a.jsonl", [row]))
+    frames = tmp_path / f"{show}_frames" / context.video
+    frames.mkdir(parents=True)
+    (frames / "00001.jpg").write_bytes(b"")
+    [stored] = source_named("tvc").find(tmp_path, FindOptions())
+    for folder in (tmp_path, tmp_path / f"{show}_frames"):
+        found = naming.place("TVC", folder, context.video)
+        assert (folder / found / "00001.jpg").is_file()
+        assert naming.frame_file("TVC", f"{found}/00001") == stored.id
+
+
+def test_ego4d_videos_name_the_frames_that_convert_stores(tmp_path):
+    [context], _ = split(write(tmp_path / "a.json", EGO4D))
+    (tmp_path / f"{context.video}.mp4").write_bytes(b"")
+    found = source_named("e4d").find(tmp_path, FindOptions())
+    [stored] = [item for item in found if isinstance(item, Film)]
+    assert naming.film("E4D", context.video) == stored.id
+    assert naming.film_frame(stored.id, 67) == f"E4D_IMG_{context.video}_00000067"
