@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from mimicit.formats.base import WriteOptions, Written
+from mimicit.formats.chat_links import SQL as LINKS_SQL
+from mimicit.formats.chat_links import links
 from mimicit.formats.chats import PLACEHOLDER, ROLES, usual_places
 from mimicit.formats.exporting import Conversation, Export
 from mimicit.formats.files import staged
+from mimicit.formats.ordering import Lines, OutOfOrder
 from mimicit.store import Store
 
 _ROLES = frozenset(ROLES.values())
@@ -57,21 +60,30 @@ def write_rows(
     with Export(store, options) as export:
         for split in export.splits:
             pictures = write_pictures(export, split, folder) if with_pictures else 0
-            with _Files(folder, split, suffix) as files:
-                for found in export.rows(split, plain):
-                    if isinstance(found, list):
-                        files.add_lines(found)
-                        there, keys = files.path(""), {"images"} if pictures else set()
-                    else:
-                        name, row = row_of(export, found)
-                        files.add(name, dumped(row))
-                        there, keys = files.path(name), {key for key in row if row[key]}
-                    if filled is not None:
-                        filled.setdefault(there, set()).update(keys)
+            filled_here = {} if filled is None else filled
+            files = _Files(folder, split, suffix, {"images"} if pictures else set(), filled_here)
+            try:
+                _write_split(export, files, plain, row_of, as_they_lie=True)
+            except OutOfOrder:
+                _write_split(export, files, plain, row_of, as_they_lie=False)
             written += files.written
             if pictures:
                 written.append(Written(folder / "images", pictures))
     return written
+
+
+def _write_split(
+    export: Export, files: _Files, plain: str | None, row_of: RowOf, *, as_they_lie: bool
+) -> None:
+    """Write the rows of a split; its files appear when they are whole."""
+    with files:
+        if plain is not None:
+            plain = files.between(plain)
+        for found in export.rows(files.split, plain, as_they_lie=as_they_lie):
+            if isinstance(found, Lines):
+                files.add_lines(found)
+            else:
+                files.add(*row_of(export, found))
 
 
 def write_pictures(export: Export, split: str, folder: Path) -> int:
@@ -88,10 +100,20 @@ def write_pictures(export: Export, split: str, folder: Path) -> int:
 class _Files:
     """The files of one split; the plain one is there also when it has no rows."""
 
-    def __init__(self, folder: Path, split: str, suffix: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        split: str,
+        suffix: str,
+        plain_keys: set[str],
+        filled: dict[Path, set[str]],
+    ) -> None:
+        self.split = split
         self._folder = folder
-        self._split = split
         self._suffix = suffix
+        self._plain_keys = plain_keys
+        """Columns in which some plain row has a value."""
+        self._filled = filled
         self._open: dict[str, IO[bytes]] = {}
         self._counts: dict[str, int] = {}
         self._stack = ExitStack()
@@ -102,6 +124,7 @@ class _Files:
 
     def __enter__(self) -> _Files:
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._open, self._counts = {}, {}
         self._file("")
         return self
 
@@ -112,19 +135,29 @@ class _Files:
                     file.write(b"\n]\n" if self._counts[name] else b"]\n")
         self._stack.__exit__(*error)
 
-    def add(self, name: str, row: bytes, rows: int = 1) -> None:
-        """Add a row, or several with what stands between them."""
+    def add(self, name: str, row: dict[str, Any]) -> None:
         file = self._file(name)
         if self._suffix == ".json":
             file.write(b",\n" if self._counts[name] else b"\n")
-            file.write(row)
+            file.write(dumped(row))
         else:
-            file.write(row + b"\n")
-        self._counts[name] += rows
+            file.write(dumped(row) + b"\n")
+        self._count(name, 1, {key for key in row if row[key]})
 
-    def add_lines(self, lines: list[str]) -> None:
-        between = ",\n" if self._suffix == ".json" else "\n"
-        self.add("", between.join(lines).encode(), len(lines))
+    def add_lines(self, lines: Lines) -> None:
+        """Add rows with what `between` put between them."""
+        file = self._file("")
+        first = self._suffix == ".json" and not self._counts[""]
+        file.write(lines.text[1:] if first else lines.text)  # no comma before the first one
+        self._count("", lines.rows, self._plain_keys)
+
+    def between(self, row: str) -> str:
+        """Add what stands between rows to the parts of an SQL `concat` that make one."""
+        return f"',' || chr(10), {row}" if self._suffix == ".json" else f"{row}, chr(10)"
+
+    def _count(self, name: str, rows: int, keys: set[str]) -> None:
+        self._counts[name] += rows
+        self._filled.setdefault(self.path(name), set()).update(keys)
 
     def _file(self, name: str) -> IO[bytes]:
         if name not in self._open:
@@ -135,7 +168,7 @@ class _Files:
         return self._open[name]
 
     def path(self, name: str) -> Path:
-        return self._folder / f"{self._split}{name}{self._suffix}"
+        return self._folder / f"{self.split}{name}{self._suffix}"
 
 
 def dumped(row: dict[str, Any]) -> bytes:
@@ -223,7 +256,7 @@ def _pairs(
 
 
 def columns(conversation: Conversation, name: str, *taken: str) -> dict[str, Any]:
-    """Return what a row has beside its messages: task, language, and what was in its columns before.
+    """Return what a row has beside its messages: task, language, what was in its columns before, and `links`.
 
     Args:
         conversation: What is exported.
@@ -239,14 +272,14 @@ def columns(conversation: Conversation, name: str, *taken: str) -> dict[str, Any
         beside["task"] = conversation.task
     if conversation.language != "en":
         beside["language"] = conversation.language
-    return beside
+    return beside | links(conversation)
 
 
 def plain_columns(name: str) -> str:
-    """Return what `columns` returns of a record with no meta, as parts of an SQL `concat`."""
+    """Return what `columns` returns of a single question with no meta, as parts of an SQL `concat`."""
     return (
         f"if(task = '{name}', '', concat(',\"task\":', {quoted('task')})), "
-        f"if(language = 'en', '', concat(',\"language\":', {quoted('language')}))"
+        f"if(language = 'en', '', concat(',\"language\":', {quoted('language')})), {LINKS_SQL}"
     )
 
 

@@ -14,32 +14,41 @@ records do not move it, and conversations about one picture stay together.
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import quote
 
 from mimicit import catalog
-from mimicit.errors import DatasetError, FormatError, PictureError, QueryError
+from mimicit.errors import DatasetError, PictureError, QueryError
 from mimicit.formats.base import WriteOptions
+from mimicit.formats.ordering import (
+    Lines,
+    Segment,
+    batches,
+    lines,
+    others,
+    segments,
+    streams,
+    use_long_texts,
+)
+from mimicit.formats.shard_bytes import ShardBytes
+from mimicit.formats.splits import ranges
 from mimicit.sandbox import lock_down, predicate
 from mimicit.store import Store
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow
 
-ROWS = 4_000
-"""Rows that are in memory at a time."""
-MEMORY = "128MB"
+PLACES = 4_000
+"""Places of pictures that are in memory at a time."""
+MEMORY = "96MB"
 """Of DuckDB, which sorts on disk beyond it."""
 PART = 65_536
 """Rows that are sorted at a time where they lie in order."""
-OPEN_SHARDS = 16
 MAX_NAME = 200
 """Bytes of a file's name; file systems allow 255."""
 
@@ -86,6 +95,10 @@ class Conversation:
     source: str | None
     pictures: tuple[Picture, ...] = ()
     """Those of `image_ids`, in the same order."""
+    rel_ins_ids: tuple[tuple[str, ...], ...] = ()
+    """Of each turn."""
+    translation_of: tuple[str | None, ...] = ()
+    """Of each turn."""
 
 
 def file_name(id_: str, mime: str) -> str:
@@ -110,9 +123,9 @@ class Export:
     def __init__(self, store: Store, options: WriteOptions) -> None:
         self._store = store
         self._options = options
-        self._ranges = _ranges(options)
+        self._ranges = ranges(options)
         self._stack = ExitStack()
-        self._shards: OrderedDict[str, int] = OrderedDict()
+        self._shards = ShardBytes(store.path)
         self._where = ""
 
     @property
@@ -131,8 +144,9 @@ class Export:
         with ExitStack() as stack:
             opened = catalog.connect(self._store.catalog_path, read_only=True, memory=MEMORY)
             self._connection = stack.enter_context(opened)
+            use_long_texts(self._connection)
             lock_down(self._connection)
-            stack.callback(self._close_shards)
+            stack.enter_context(self._shards)
             try:
                 self._where = predicate(self._connection, self._options.where)
                 self._check_pictures()
@@ -148,41 +162,66 @@ class Export:
 
     def conversations(self, split: str = "train") -> Iterator[Conversation]:
         """Yield conversations by id, each with its turns in order."""
-        for found in self.rows(split, None):
+        for found in self.rows(split, None, as_they_lie=False):
             assert isinstance(found, Conversation)
             yield found
 
-    def rows(self, split: str, plain: str | None) -> Iterator[list[str] | Conversation]:
-        """Yield conversations by id, and in their place rows that DuckDB wrote itself, some at a time: it is several times as fast.
+    def rows(
+        self, split: str, plain: str | None, *, as_they_lie: bool = True
+    ) -> Iterator[Lines | Conversation]:
+        """Yield conversations by id, and in their place rows that DuckDB wrote itself, some at a time: it is many times as fast.
 
         Args:
             split: One of `splits`.
-            plain: An SQL expression, the row of a record that is a question about one picture or none, with nothing beside. It
-                may use the record's columns and `shown`, the picture's file name or NULL. NULL leaves a record to Python.
+            plain: Parts of an SQL `concat`, which make the row of a record that is a question about one picture or none, with nothing
+                beside but what it translates and is related to, and what stands between two rows. They may use the record's
+                columns and `shown`, the picture's file name, which JSON writes as it is, or NULL.
+            as_they_lie: Do not sort what seems to lie in order.
+
+        Raises:
+            OutOfOrder: it did not; only where it may not be sorted.
         """
-        lines: list[str] = []
-        turns: list[tuple[Any, ...]] = []
-        segments = self._segments()
-        shown = self._shown(len(segments)) if plain else ""
-        queries = [self._query(split, plain if shown else None, shown, one) for one in segments]
-        for rows in chain.from_iterable(map(self._blocks, queries)):
-            there = self.look_up(id_ for row in rows if row[0] is None for id_ in row[6])
-            for row in rows:
-                if turns and (row[0] is not None or row[1:3] != turns[0][1:3]):
+        turns: list[dict[str, Any]] = []
+        for batch in self._batches(split, plain, as_they_lie):
+            written = 0
+            found = others(batch)
+            there = self.look_up(id_ for _, row in found for id_ in row["image_ids"])
+            for at, row in found:
+                if turns and (written < at or not _go_together(turns[0], row)):
                     yield _conversation(turns)
                     turns = []
-                if row[0] is not None:
-                    lines.append(row[0])
-                    continue
-                if lines:
-                    yield lines
-                    lines = []
-                turns.append((*row, tuple(there[id_] for id_ in row[6])))
-            if lines:
-                yield lines
-                lines = []
+                if written < at:
+                    yield lines(batch, written, at)
+                row["pictures"] = tuple(there[id_] for id_ in row["image_ids"])
+                turns.append(row)
+                written = at + 1
+            if written < batch.num_rows:
+                if turns:
+                    yield _conversation(turns)
+                    turns = []
+                yield lines(batch, written, batch.num_rows)
         if turns:
             yield _conversation(turns)
+
+    def _batches(
+        self, split: str, plain: str | None, as_they_lie: bool
+    ) -> Iterator[pyarrow.RecordBatch]:
+        parts = self._segments()
+        shown, joins = self._shown(len(parts)) if plain else ("", False)
+        as_they_lie = as_they_lie and not joins
+        for one in streams(parts) if as_they_lie else parts:
+            query = self._query(split, plain if shown else None, shown, one)
+            spill = self._store.path / catalog.SPILL
+            with self._cursor() as cursor:
+                yield from batches(
+                    cursor,
+                    query,
+                    "line, plain, key",
+                    _ORDER,
+                    one,
+                    as_they_lie=as_they_lie,
+                    spill=spill,
+                )
 
     def pictures(self, split: str = "train") -> Iterator[tuple[str, str, bytes]]:
         """Yield id, MIME type and bytes of every picture once, as they lie in the shards."""
@@ -194,8 +233,10 @@ class Export:
             f"SELECT {_PICTURE} FROM images WHERE id IN (SELECT unnest(image_ids) FROM accepted "
             f'WHERE {self._chosen(split)}) ORDER BY shard, "row"'
         )
-        for rows in self._blocks(query):
-            yield from map(_picture, rows)
+        with self._cursor() as cursor:
+            cursor.execute(query)
+            while rows := cursor.fetchmany(PLACES):
+                yield from map(_picture, rows)
 
     def picture(self, id_: str) -> tuple[str, bytes]:
         """Return the MIME type and the bytes of one picture.
@@ -223,77 +264,41 @@ class Export:
         Raises:
             PictureError: the shard is shorter than the catalog says.
         """
-        data = os.pread(self._shard(picture.shard), picture.length, picture.offset)
-        if len(data) != picture.length:
-            raise PictureError(
-                f"{picture.shard!r} ends before byte {picture.offset + picture.length}; "
-                "look at it with: syphus data validate"
-            )
-        return data
+        return self._shards.read(picture.shard, picture.offset, picture.length)
 
     def file_name(self, id_: str, mime: str) -> str:
         return file_name(id_, mime)
 
-    def _segments(self) -> list[str]:
-        """Part the records so that all keys of one part are before those of the next.
+    def _segments(self) -> list[Segment]:
+        return segments(self._connection, PART)
 
-        Records mostly lie as they were made, in the order of their ids, and so do their parts: each is then sorted in memory. Where they lie
-        anyhow there is one part, and DuckDB sorts on disk.
+    def _shown(self, parts: int) -> tuple[str, bool]:
+        """Return the query that adds `shown`, and whether it joins; none where all records would be joined with all pictures.
+
+        There is no memory for that. Most often all pictures are of one kind, and nothing is joined.
         """
-        parts: list[str] = []
-        last = ""
-        for part, first, final, lowest, highest in self._connection.execute(
-            "SELECT part, min(rowid), max(rowid), min(coalesce(conversation, id)), "
-            "max(coalesce(conversation, id)) FROM instructions "
-            f"GROUP BY part, rowid // {PART} ORDER BY 4, 2"
-        ).fetchall():
-            name = part.replace("'", "''")
-            rows = f"(part = '{name}' AND rowid BETWEEN {first} AND {final})"
-            if parts and lowest <= last:
-                parts[-1] = f"{parts[-1]} OR {rows}"
-            else:
-                parts.append(rows)
-            last = max(last, highest)
-        if len(parts) < 2:
-            return ["accepted"]
-        return [_ACCEPTED.format(rows=rows) for rows in parts]
-
-    def _shown(self, segments: int) -> str:
-        """Return the query that adds `shown`; none where it would join all records with all pictures, for which there is no memory."""
         count, first, last = self._connection.execute(
             "SELECT (SELECT count(*) FROM instructions), min(mime), max(mime) FROM images"
         ).fetchall()[0]
-        if first == last:  # most often all pictures are of one kind
+        if first == last:
             kind = first if first in EXTENSIONS else ""
-            return _SHOWN_ALIKE.format(extension=_extension_sql(f"'{kind}'"), chosen="{}")
-        if count > PART and segments < 2:
-            return ""
-        return _SHOWN.format(extension=_extension_sql("mime"), chosen="{}")
+            return _SHOWN_ALIKE.format(extension=_extension_sql(f"'{kind}'"), chosen="{}"), False
+        if count > PART and parts < 2:
+            return "", False
+        return _SHOWN.format(extension=_extension_sql("mime"), chosen="{}"), True
 
-    def _query(self, split: str, plain: str | None, shown: str, records: str) -> str:
-        chosen = f"(SELECT * FROM {records} WHERE {self._chosen(split)})"
-        columns = "id, task, language, image_ids, instruction, answer, rejected, source, meta"
-        line = "NULL::VARCHAR"
+    def _query(self, split: str, plain: str | None, shown: str, records: Segment) -> str:
+        accepted = ACCEPTED.format(rows=records.rows)
+        chosen = f"(SELECT * FROM {accepted} WHERE {self._chosen(split)})"
+        line, is_plain = _AS_JSON, "false"
         if plain is not None:
             chosen = f"({shown.format(chosen)})"
-            line = f"CASE WHEN {_IS_PLAIN} THEN {plain} END"
-            columns = ", ".join(
-                f"CASE WHEN line IS NULL THEN {column} END" for column in columns.split(", ")
-            )
+            line = f"CASE WHEN plain THEN concat({plain}) ELSE {_AS_JSON} END"
+            is_plain = f"coalesce({_IS_PLAIN}, false)"
         return (
-            f"SELECT line, key, single, {columns} FROM (SELECT *, {line} AS line, "
-            f"coalesce(conversation, id) AS key, conversation IS NULL AS single FROM {chosen}) "
-            "ORDER BY key, single, turn, id"
+            f"SELECT {line} AS line, plain, key, if(conversation IS NULL, 1, 0) AS single, turn, id "
+            f"FROM (SELECT *, {is_plain} AS plain, coalesce(conversation, id) AS key FROM {chosen})"
         )
-
-    def _blocks(self, query: str) -> Iterator[list[tuple[Any, ...]]]:
-        cursor = self._cursor()
-        try:
-            cursor.execute(query)
-            while rows := cursor.fetchmany(ROWS):
-                yield rows
-        finally:
-            cursor.close()
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
         cursor = self._connection.cursor()
@@ -320,23 +325,14 @@ class Export:
                 f"first is {first!r}; import the pictures, or leave the records out of the selection"
             )
 
-    def _shard(self, name: str) -> int:
-        if name in self._shards:
-            self._shards.move_to_end(name)
-        else:
-            if len(self._shards) >= OPEN_SHARDS:
-                os.close(self._shards.popitem(last=False)[1])
-            self._shards[name] = os.open(self._store.path / name, os.O_RDONLY)
-        return self._shards[name]
 
-    def _close_shards(self) -> None:
-        while self._shards:
-            os.close(self._shards.popitem()[1])
-
-
-_ACCEPTED = """(SELECT * EXCLUDE (part) FROM instructions WHERE ({rows})
+ACCEPTED = """(SELECT * EXCLUDE (part) FROM instructions WHERE ({rows})
 AND id NOT IN (SELECT record FROM verdicts WHERE coalesce(rejects, true)))"""
 """The view `accepted`, of some rows."""
+_COLUMNS = ("id", "task", "language", "image_ids", "instruction", "answer", "rejected", "source",
+            "meta", "rel_ins_ids", "translation_of", "conversation")  # fmt: skip
+_ORDER = ("key", "single", "turn", "id")
+_AS_JSON = f"to_json({{{', '.join(f'{name}: {name}' for name in _COLUMNS)}}})::VARCHAR"
 _SHOWN = """
 SELECT chosen.*, 'images/' || image_ids[1] || '.' || {extension} AS shown
 FROM {chosen} AS chosen LEFT JOIN (SELECT id AS image, mime FROM images) ON image = image_ids[1]"""
@@ -344,8 +340,9 @@ _SHOWN_ALIKE = """
 SELECT *, 'images/' || image_ids[1] || '.' || {extension} AS shown FROM {chosen}"""
 _IS_PLAIN = """
 conversation IS NULL AND meta IS NULL AND rejected IS NULL AND len(image_ids) < 2
-AND (len(image_ids) = 0 OR regexp_full_match(image_ids[1], '[A-Za-z0-9_~-][A-Za-z0-9_.~-]{0,150}'))
-AND (len(image_ids) = 0 OR shown IS NOT NULL)
+AND (len(image_ids) = 0 OR (
+    shown IS NOT NULL AND url_encode(image_ids[1]) = image_ids[1]
+    AND strlen(image_ids[1]) BETWEEN 1 AND 151 AND image_ids[1][1] <> '.'))
 AND instruction <> '' AND left(instruction, 1) NOT IN (' ', chr(9), chr(10), chr(13))
 AND NOT contains(instruction, '<image>') AND NOT contains(answer, '<image>')"""
 """Records whose row follows from their columns, and whose picture's id is its file's name."""
@@ -364,18 +361,25 @@ def _picture(row: tuple[Any, ...]) -> Picture:
     return Picture._make((*row, file_name(row[0], row[1])))
 
 
-def _conversation(rows: list[tuple[Any, ...]]) -> Conversation:
-    _, id_, _, _, task, language, images, *_, source, meta, pictures = rows[0]
+def _go_together(turn: dict[str, Any], other: dict[str, Any]) -> bool:
+    shared = turn["conversation"]
+    return shared is not None and shared == other["conversation"]
+
+
+def _conversation(turns: list[dict[str, Any]]) -> Conversation:
+    first = turns[0]
     return Conversation(
-        id=id_,
-        task=task,
-        language=language,
-        image_ids=tuple(images),
-        turns=tuple(Turn(row[7], row[8], row[9]) for row in rows),
-        meta=_meta(meta),
-        record_ids=tuple(row[3] for row in rows),
-        source=source,
-        pictures=pictures,
+        id=first["id"] if first["conversation"] is None else first["conversation"],
+        task=first["task"],
+        language=first["language"],
+        image_ids=tuple(first["image_ids"]),
+        turns=tuple(Turn(one["instruction"], one["answer"], one["rejected"]) for one in turns),
+        meta=_meta(first["meta"]),
+        record_ids=tuple(one["id"] for one in turns),
+        source=first["source"],
+        pictures=first["pictures"],
+        rel_ins_ids=tuple(tuple(one["rel_ins_ids"]) for one in turns),
+        translation_of=tuple(one["translation_of"] for one in turns),
     )
 
 
@@ -386,30 +390,3 @@ def _meta(text: str | None) -> dict[str, Any]:
     except ValueError:
         return {}
     return said if isinstance(said, dict) else {}
-
-
-def _ranges(options: WriteOptions) -> dict[str, tuple[float, float]]:
-    """Cut 0 to 1 into the splits' shares; `train` gets what is left.
-
-    Raises:
-        FormatError: shares that cannot be, or a name that is no file's.
-    """
-    ranges = {"train": (0.0, 2.0)}
-    start = 0.0
-    for name, share in options.splits.items():
-        if name == "train" or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
-            raise FormatError(
-                f"{name!r} cannot be a split beside `train`: use letters, digits, - and _"
-            )
-        if not 0 < share < 1:
-            raise FormatError(
-                f"the split {name!r} has the share {share}; it must lie between 0 and 1"
-            )
-        ranges[name] = (start, start + share)
-        start += share
-    if start >= 1:
-        raise FormatError(
-            f"the splits take {start:g} of the conversations and leave none to `train`"
-        )
-    ranges["train"] = (start, 2.0)
-    return ranges

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mimicit.formats.base import BadRow, ReadOptions, WriteOptions, Written
+from mimicit.formats.chat_links import linked
 from mimicit.formats.chat_writing import (
     columns,
     fields,
@@ -82,7 +83,7 @@ def read(path: Path, options: ReadOptions) -> Iterator[Instruction | ImageRecord
     Raises:
         FormatError: it is broken from some place on; what came before it was read.
     """
-    return Reader(NAME, path, options).read(_chat)
+    return linked(Reader(NAME, path, options).read(_chat))
 
 
 def _chat(row: dict[str, Any]) -> Chat:
@@ -155,9 +156,9 @@ def write(store: Store, folder: Path, options: WriteOptions) -> Sequence[Written
     return write_rows(store, folder, options, _row, suffix=".json", plain=_PLAIN)
 
 
-_PLAIN = f"""concat(
-    '{{"id":', {quoted("id")}, if(shown IS NULL, '', concat(',"image":', {quoted("shown")})),
-    ',"conversations":', {from_and_value_sql("<image>' || chr(10) || '")}, {plain_columns(NAME)}, '}}')"""
+_PLAIN = f"""
+    '{{"id":', {quoted("id")}, ',"image":"' || shown || '"',
+    ',"conversations":', {from_and_value_sql("<image>' || chr(10) || '")}, {plain_columns(NAME)}, '}}'"""
 """`_row` of a plain record, in SQL."""
 
 

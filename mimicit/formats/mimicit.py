@@ -9,25 +9,30 @@ it, both base64 alphabets, one-element lists, the hub's tables, and ids of all g
 language to `meta`, and to a record what else it has (`translation_of`, `conversation`, `turn`, `rejected`, `meta`), so that what was
 written is read back whole; other readers ignore them.
 
-How files are read: `mimicit_read`, with `json_members`, `mimicit_records` and `mimicit_pictures`.
+How files are read: `mimicit_read`, with `json_members`, `mimicit_records` and `mimicit_pictures`. How records become text: `mimicit_writing`.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from array import array
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mimicit import catalog
+from mimicit.columns import as_column
 from mimicit.errors import QueryError
 from mimicit.formats.base import WriteOptions, Written
+from mimicit.formats.exporting import MEMORY, PART
 from mimicit.formats.files import staged
 from mimicit.formats.mimicit_read import detect, read
-from mimicit.formats.mimicit_records import OURS
-from mimicit.sandbox import predicate
+from mimicit.formats.mimicit_writing import INSTRUCTION, TRAIN, Selection, keep_lists
+from mimicit.formats.ordering import Lines, OutOfOrder, segments, streams, use_long_texts
+from mimicit.formats.shard_bytes import ShardBytes
+from mimicit.sandbox import lock_down, predicate
 from mimicit.schema import Meta
 from mimicit.store import Store
 
@@ -41,6 +46,9 @@ NAME = "mimicit"
 TITLE = "The published MIMIC-IT files: instructions, pictures, selections."
 
 ROW_GROUP = 100
+"""Pictures."""
+GROUP_BYTES = 64 << 20
+"""Of base64, after which a row group ends though it has fewer pictures."""
 AUTHOR = "mimicit"
 
 
@@ -52,27 +60,46 @@ def write(store: Store, folder: Path, options: WriteOptions) -> Sequence[Written
     """
     import duckdb
 
+    try:
+        return _write(store, folder, options, MEMORY)
+    except duckdb.OutOfMemoryException:
+        return _write(store, folder, options, None)
+
+
+def _write(
+    store: Store, folder: Path, options: WriteOptions, memory: str | None
+) -> Sequence[Written]:
+    import duckdb
+
     written: list[Written] = []
-    where, related = options.where, options.related
     today = datetime.now(UTC).strftime("%Y-%m-%d")
-    with store.reading() as connection:
-        _check_related(connection, related)
+    with catalog.connect(store.catalog_path, read_only=True, memory=memory) as connection:
+        use_long_texts(connection)
+        lock_down(connection)
+        _check_related(connection, options.related)
         try:
-            where = predicate(connection, where)
+            where = predicate(connection, options.where)
             groups = connection.execute(
                 "SELECT task, language, regexp_extract(min(id), '^(.*?)_INS_', 1) FROM accepted "
                 f"WHERE {where} GROUP BY ALL ORDER BY ALL"
             ).fetchall()
+        except duckdb.OutOfMemoryException:
+            raise
         except duckdb.Error as error:
             raise QueryError(
-                f"the selection {where!r} fails: {str(error).splitlines()[0]}"
+                f"the selection {options.where!r} fails: {str(error).splitlines()[0]}"
             ) from None
+        parts = streams(segments(connection, PART, key="id"))
+        if options.related is not None:
+            keep_lists(connection, options.related)
         for task, language, prefix in groups:
             name = _safe(prefix or task.upper()) + (
                 "" if language == "en" else f"_{_safe(language)}"
             )
             (folder / name).mkdir(parents=True, exist_ok=True)
-            chosen = _Selection(connection, where, task, language, related)
+            has_lists = options.related is not None
+            spill = store.path / catalog.SPILL
+            chosen = Selection(connection, where, task, language, parts, spill, related=has_lists)
             meta = Meta(version="1.0.0", time=today, author=AUTHOR, task=task, language=language)
             written += [
                 _write_instructions(chosen, meta, folder / name / f"{name}_instructions.json"),
@@ -92,116 +119,109 @@ def _check_related(connection: duckdb.DuckDBPyConnection, strategy: str | None) 
         )
 
 
-class _Selection:
-    """The accepted records of one task and language, streamed."""
-
-    def __init__(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        where: str,
-        task: str,
-        language: str,
-        related: str | None,
-    ) -> None:
-        self._connection = connection
-        self._values = {"task": task, "language": language}
-        chosen = f"SELECT * FROM accepted WHERE {where} AND task = $task AND language = $language"
-        if related is not None:
-            self._values["strategy"] = related
-            # The newest part: an older one is left where `relate` was killed before its last step.
-            chosen = f"""SELECT a.* REPLACE (coalesce(r.related, []) AS rel_ins_ids)
-                FROM ({chosen}) AS a LEFT JOIN (
-                    SELECT record, arg_max(related, part) AS related
-                    FROM relations WHERE strategy = $strategy GROUP BY record
-                ) AS r ON r.record = a.id"""
-        self._chosen = f"WITH chosen AS MATERIALIZED ({chosen}) "
-
-    def records(self) -> Iterator[tuple[Any, ...]]:
-        return self._stream(
-            f"SELECT id, instruction, answer, image_ids, rel_ins_ids, {', '.join(OURS)} "
-            "FROM chosen ORDER BY id"
-        )
-
-    def relations(self) -> Iterator[tuple[Any, ...]]:
-        """Yield each id with those of its related records that are chosen too."""
-        return self._stream(
-            """SELECT chosen.id, coalesce(kept, []) FROM chosen LEFT JOIN (
-                SELECT named.id, list(related ORDER BY n) AS kept FROM (
-                    SELECT id, unnest(rel_ins_ids) AS related,
-                           generate_subscripts(rel_ins_ids, 1) AS n FROM chosen
-                ) AS named SEMI JOIN chosen AS c ON c.id = related GROUP BY named.id
-            ) AS k ON k.id = chosen.id ORDER BY chosen.id"""
-        )
-
-    def pictures(self) -> Iterator[tuple[Any, ...]]:
-        return self._stream(
-            'SELECT id, shard, "offset", length FROM images '
-            'WHERE id IN (SELECT unnest(image_ids) FROM chosen) ORDER BY shard, "row"'
-        )
-
-    def _stream(self, query: str) -> Iterator[tuple[Any, ...]]:
-        cursor = self._connection.cursor()
-        cursor.execute("USE catalog")
-        cursor.execute(self._chosen + query, self._values)
-        while rows := cursor.fetchmany(10_000):
-            yield from rows
+def _write_instructions(chosen: Selection, meta: Meta, path: Path) -> Written:
+    start = b'{"meta": ' + meta.model_dump_json().encode() + b',\n"data": {'
+    return _write_members(chosen, INSTRUCTION, path, start, b"\n}}\n")
 
 
-def _write_instructions(chosen: _Selection, meta: Meta, path: Path) -> Written:
-    """Write records as they are: related ids may name records that are not chosen."""
-    count = 0
-    with staged(path) as file:
-        file.write(b'{"meta": ' + meta.model_dump_json().encode() + b',\n"data": {')
-        for id_, instruction, answer, images, related, *more in chosen.records():
-            row = {
-                "instruction": instruction,
-                "answer": answer,
-                "image_ids": images,
-                "rel_ins_ids": related,
-                **{
-                    name: value for name, value in zip(OURS, more, strict=True) if value is not None
-                },
-            }
-            file.write((b",\n" if count else b"\n") + _json(id_) + b": " + _json(row))
-            count += 1
-        file.write(b"\n}}\n")
-    return Written(path, count)
-
-
-def _write_train(chosen: _Selection, path: Path) -> Written:
+def _write_train(chosen: Selection, path: Path) -> Written:
     """Write which records to train on, all, with those of their context that are there."""
-    count = 0
+    if not chosen.names_others():
+        return _write_members(chosen, TRAIN, path, b"{", b"\n}\n")
     with staged(path) as file:
         file.write(b"{")
-        for id_, related in chosen.relations():
-            file.write((b",\n" if count else b"\n") + _json(id_) + b": " + _json(related))
-            count += 1
-        file.write(b"\n}\n")
+        pieces = chosen.train_pieces()
+        first = next(pieces)
+        file.write(first.text[2:])  # the end of a list that is not there
+        count = first.rows
+        for piece in pieces:
+            file.write(piece.text)
+            count += piece.rows
+        file.write(b"]\n}\n")
     return Written(path, count)
 
 
-def _write_pictures(chosen: _Selection, store: Store, path: Path) -> Written:
+def _write_members(chosen: Selection, text: str, path: Path, start: bytes, end: bytes) -> Written:
+    try:
+        count = _write_lines(chosen.members(text, as_they_lie=True), path, start, end)
+    except OutOfOrder:
+        count = _write_lines(chosen.members(text, as_they_lie=False), path, start, end)
+    return Written(path, count)
+
+
+def _write_lines(found: Iterator[Lines], path: Path, start: bytes, end: bytes) -> int:
+    count = 0
+    with staged(path) as file:
+        file.write(start)
+        for one in found:
+            file.write(one.text if count else one.text[1:])  # no comma before the first one
+            count += one.rows
+        file.write(end)
+    return count
+
+
+def _write_pictures(chosen: Selection, store: Store, path: Path) -> Written:
     """Write the bytes as they were given, in small row groups, with the id as pandas' index."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
+    schema = _picture_schema()
     count = 0
-    with staged(path) as file, pq.ParquetWriter(file, _picture_schema()) as writer:
-        for block in _batched(chosen.pictures(), ROW_GROUP):
-            ids = [id_ for id_, *_ in block]
-            texts = [_base64(store, place) for _, *place in block]
-            writer.write_table(pa.table([texts, ids], schema=_picture_schema()))
-            count += len(block)
+    options = {
+        "use_dictionary": False,
+        "write_statistics": [schema.names[1]],
+        "write_batch_size": 8,
+    }
+    with (
+        ShardBytes(store.path) as shards,
+        staged(path) as file,
+        pq.ParquetWriter(file, schema, **options) as writer,
+    ):
+        group = _Group(schema)
+        for id_, shard, offset, length in chosen.pictures(ROW_GROUP):
+            group.add(id_, shards.read(shard, offset, length))
+            if len(group) == ROW_GROUP or group.size >= GROUP_BYTES:
+                writer.write_batch(group.take())
+            count += 1
+        if len(group):
+            writer.write_batch(group.take())
     return Written(path, count)
 
 
-def _base64(store: Store, place: Sequence[Any]) -> str:
-    import pybase64
+class _Group:
+    """Pictures of a row group, as base64 in one piece of memory that serves again and again."""
 
-    shard, offset, length = place
-    with (store.path / shard).open("rb") as file:
-        file.seek(offset)
-        return pybase64.b64encode(file.read(length)).decode()
+    def __init__(self, schema: pyarrow.Schema) -> None:
+        self._schema = schema
+        self._text = bytearray()
+        self._ids: list[str] = []
+        self._ends = array("i", [0])
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @property
+    def size(self) -> int:
+        """Bytes of base64."""
+        return self._ends[-1]
+
+    def add(self, id_: str, picture: bytes) -> None:
+        import pybase64
+
+        text = pybase64.b64encode(picture)
+        start, end = self.size, self.size + len(text)
+        self._text[start:end] = text
+        self._ids.append(id_)
+        self._ends.append(end)
+
+    def take(self) -> pyarrow.RecordBatch:
+        """Return them as a batch, which is over when the next one is added."""
+        import pyarrow as pa
+
+        buffers = [None, pa.py_buffer(self._ends), pa.py_buffer(self._text)]
+        texts = pa.Array.from_buffers(pa.string(), len(self), buffers)
+        ids = as_column(self._ids, pa.string())
+        self._ids, self._ends = [], array("i", [0])
+        return pa.record_batch([texts, ids], schema=self._schema)
 
 
 def _picture_schema() -> pyarrow.Schema:
@@ -223,17 +243,6 @@ def _picture_schema() -> pyarrow.Schema:
     return pa.schema([("base64", pa.string()), (index, pa.string())]).with_metadata(
         {"pandas": json.dumps(pandas)}
     )
-
-
-def _batched(rows: Iterator[tuple[Any, ...]], size: int) -> Iterator[list[tuple[Any, ...]]]:
-    while block := list(islice(rows, size)):
-        yield block
-
-
-def _json(value: object) -> bytes:
-    import orjson
-
-    return orjson.dumps(value)
 
 
 def _safe(name: str) -> str:

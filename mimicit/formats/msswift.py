@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mimicit.formats.base import BadRow, ReadOptions, WriteOptions, Written
+from mimicit.formats.chat_links import linked
 from mimicit.formats.chat_writing import (
     columns,
     fields,
@@ -70,7 +71,7 @@ def read(path: Path, options: ReadOptions) -> Iterator[Instruction | ImageRecord
     Raises:
         FormatError: it is broken from some place on; what came before it was read.
     """
-    return Reader(NAME, path, options).read(_chat, place_missing=True)
+    return linked(Reader(NAME, path, options).read(_chat, place_missing=True))
 
 
 def _chat(row: dict[str, Any]) -> Chat:
@@ -117,10 +118,10 @@ def write(store: Store, folder: Path, options: WriteOptions) -> Sequence[Written
 
 
 _ASKED = "concat(if(shown IS NULL, '', '<image>'), instruction)"
-_PLAIN = f"""concat(
+_PLAIN = f"""
     '{{"id":', {quoted("id")}, ',"messages":[{{"role":"user","content":', {quoted(_ASKED)},
     '}},{{"role":"assistant","content":', {quoted("answer")}, '}}],"images":[',
-    if(shown IS NULL, '', {quoted("shown")}), ']', {plain_columns(NAME)}, '}}')"""
+    '"' || shown || '"', ']', {plain_columns(NAME)}, '}}'"""
 """`_row` of a plain record, in SQL."""
 
 

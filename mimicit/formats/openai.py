@@ -9,8 +9,9 @@ and of preferences: `{"input": {"messages": […]}, "preferred_output": [message
 may be a data: URL, a web address (which is looked up in the picture folder, and not downloaded) or a path. LLaMA-Factory's `value` in place of
 `text` and `image_url` is read too, and parts `{"type": "image", "path" | "url" | "base64": …}` as others have them.
 
-There is no place for ids: those of conversations and pictures follow from their content. Written are only columns that OpenAI knows; pictures
-are in the rows, preferences in files of their own, and of a conversation the rejected answer to its last question.
+There is no place for ids, nor for what is said of records by their ids: those of conversations and pictures follow from their content. Written
+are only columns that OpenAI knows; pictures are in the rows, preferences in files of their own, and of a conversation the
+rejected answer to its last question.
 """
 
 from __future__ import annotations

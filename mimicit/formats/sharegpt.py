@@ -21,6 +21,7 @@ from typing import Any
 
 from mimicit.errors import FormatError
 from mimicit.formats.base import BadRow, ReadOptions, WriteOptions, Written
+from mimicit.formats.chat_links import linked
 from mimicit.formats.chat_writing import columns, plain_columns, quoted, write_rows
 from mimicit.formats.chats import BrokenChat, Chat, Reader, as_list, message, named, others
 from mimicit.formats.exporting import Conversation, Export
@@ -113,7 +114,7 @@ def read(path: Path, options: ReadOptions) -> Iterator[Instruction | ImageRecord
     if path.name == INFO:
         return iter(())
     layout = _entry(path) or Layout()
-    return Reader(NAME, path, options).read(lambda row: _chat(row, layout))
+    return linked(Reader(NAME, path, options).read(lambda row: _chat(row, layout)))
 
 
 def _chat(row: dict[str, Any], layout: Layout) -> Chat:
@@ -227,9 +228,9 @@ def write(store: Store, folder: Path, options: WriteOptions) -> Sequence[Written
     return [*written, Written(info, len(files))]
 
 
-_PLAIN = f"""concat(
+_PLAIN = f"""
     '{{"id":', {quoted("id")}, ',"conversations":', {from_and_value_sql("<image>")},
-    ',"images":[', if(shown IS NULL, '', {quoted("shown")}), ']', {plain_columns(NAME)}, '}}')"""
+    ',"images":[', '"' || shown || '"', ']', {plain_columns(NAME)}, '}}'"""
 """`_row` of a plain record, in SQL."""
 
 

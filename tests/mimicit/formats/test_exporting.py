@@ -8,6 +8,7 @@ import pytest
 from mimicit.errors import DatasetError, FormatError, PictureError, QueryError
 from mimicit.formats import WriteOptions, llava
 from mimicit.formats.exporting import Export, file_name
+from mimicit.formats.ordering import Lines, OutOfOrder, Segment, streams
 from mimicit.schema import Instruction, Verdict
 from tests.mimicit.formats.chat_builders import files, image, png, stored
 
@@ -170,6 +171,7 @@ ODD_TEXTS = [
     "\nfirst",
     "<image>",
     "x" * 3000,
+    "a zero \0 inside",
 ]
 
 
@@ -187,12 +189,23 @@ def mixed(tmp_path_factory):
         record("T_INS_rare", "T_IMG_rare"),
         record("T_INS_two", "T_IMG_0", "T_IMG_a/b"),
         record("T_INS_no", rejected="No."),
+        record(
+            "T_INS_related",
+            "T_IMG_0",
+            rel_ins_ids=["T_INS_no", 'T_INS_"猫'],
+            translation_of="T_INS_fr",
+        ),
+        record("T_INS_related_00", conversation="T_INS_related_", turn=0, rel_ins_ids=["T_INS_no"]),
+        record("T_INS_related_01", conversation="T_INS_related_", turn=1, translation_of="T_INS_t"),
+        record("T_INS_dot", "T_IMG_.dot"),
+        record("T_INS_long", "T_IMG_" + "x" * 150),
         record("T_INS_meta", meta='{"system": "Be."}'),
         record("T_INS_t_00", conversation="T_INS_t", turn=0),
         record("T_INS_t_01", conversation="T_INS_t", turn=1),
         record("T_INS_t"),
     ]
-    images = [image("T_IMG_0"), image("T_IMG_a/b", 1), image("T_IMG_rare", 2, mime="image/x-rare")]
+    images = [image(id_) for id_ in ("T_IMG_0", "T_IMG_.dot", "T_IMG_" + "x" * 150)]
+    images += [image("T_IMG_a/b", 1), image("T_IMG_rare", 2, mime="image/x-rare")]
     return stored(records, images, tmp_path_factory.mktemp("mixed") / "ds")
 
 
@@ -201,7 +214,7 @@ def test_rows_that_duckdb_writes_are_those_that_python_writes(mixed, tmp_path, m
     module = import_module(f"mimicit.formats.{name}")
     module.write(mixed, tmp_path / "fast", WriteOptions())
     with Export(mixed, WriteOptions()) as export:
-        counts = [len(one) for one in export.rows("train", module._PLAIN) if isinstance(one, list)]
+        counts = [one.rows for one in export.rows("train", module._PLAIN) if isinstance(one, Lines)]
     assert sum(counts) > 20
     monkeypatch.setattr(module, "_PLAIN", None)
     module.write(mixed, tmp_path / "slow", WriteOptions())
@@ -211,6 +224,8 @@ def test_rows_that_duckdb_writes_are_those_that_python_writes(mixed, tmp_path, m
 
 def test_records_that_lie_in_order_and_those_that_do_not_give_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr("mimicit.formats.exporting.PART", 2048)
+    monkeypatch.setattr("mimicit.formats.ordering.SORTED", 2048)
+    monkeypatch.setattr("mimicit.formats.sorting.DRAWER", 512)
     records = [record(f"T_INS_{n:05d}") for n in range(8_192)]
     ways = {
         "in order": records,
@@ -221,11 +236,50 @@ def test_records_that_lie_in_order_and_those_that_do_not_give_the_same_bytes(tmp
     for name, way in ways.items():
         store = stored(way, [], tmp_path / name)
         with Export(store, WriteOptions()) as export:
-            assert (len(export._segments()) > 1) == (name != "anyhow")
+            parts = export._segments()
+            assert (len(parts) > 1) == (name != "anyhow")
+            assert all(one.in_order for one in parts) == (name != "anyhow")
+            assert len(streams(parts)) == {"in order": 1, "anyhow": 1}.get(name, 2)
         llava.write(store, tmp_path / f"{name}-out", WriteOptions())
         found.add(files(tmp_path / f"{name}-out")["train.json"])
     assert len(found) == 1
     assert found.pop().count(b'"id"') == 8_192
+
+
+def test_rows_that_come_in_another_order_than_they_seemed_to_lie_are_sorted(tmp_path, monkeypatch):
+    records = [
+        record(f"T_INS_{n * 7 % 20:02d}", rejected="No." if n % 3 else None) for n in range(20)
+    ]
+    store = stored(records, [], tmp_path / "ds")
+    llava.write(store, tmp_path / "right", WriteOptions())
+    claimed = [Segment("true", True, 0, 19, 20)]
+    monkeypatch.setattr("mimicit.formats.exporting.segments", lambda *_, **__: claimed)
+    with Export(store, WriteOptions()) as export:
+        with pytest.raises(OutOfOrder):
+            list(export.rows("train", llava._PLAIN))
+        assert len(list(export.conversations())) == 20
+    llava.write(store, tmp_path / "redone", WriteOptions())
+    assert files(tmp_path / "redone") == files(tmp_path / "right")
+
+
+@pytest.mark.parametrize("name", ["llava", "openai"])
+def test_what_is_sorted_on_disk_is_what_is_sorted_in_memory(
+    mixed, full, tmp_path, monkeypatch, name
+):
+    module = import_module(f"mimicit.formats.{name}")
+    for store, folder in ((mixed, "mixed"), (full, "full")):
+        module.write(store, tmp_path / "memory" / folder, WriteOptions())
+    monkeypatch.setattr("mimicit.formats.ordering.SORTED", 0)
+    monkeypatch.setattr("mimicit.formats.sorting.DRAWER", 8)
+    for store, folder in ((mixed, "mixed"), (full, "full")):
+        module.write(store, tmp_path / "disk" / folder, WriteOptions())
+        assert not (store.path / ".catalog.tmp").exists()
+    assert files(tmp_path / "disk") == files(tmp_path / "memory")
+
+
+def test_turns_that_do_not_lie_in_order_are_not_read_as_they_lie(full):
+    with Export(full, WriteOptions()) as export:
+        assert [one.in_order for one in export._segments()] == [False]
 
 
 @pytest.mark.parametrize("kinds", [["image/png"], ["image/png", "image/jpeg"], ["image/x-rare"]])
