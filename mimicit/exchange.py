@@ -25,10 +25,11 @@ from mimicit.errors import FormatError, MimicitError
 from mimicit.formats import BadRow, Format, ReadOptions, format_named, formats
 from mimicit.formats.items import At, Block, Listed
 from mimicit.formats.mimicit_records import is_unicode, shown
+from mimicit.formats.trl_kto import Verdicts
 from mimicit.imports import BadRows, Earlier, Noted, size_of
 from mimicit.known import Known
 from mimicit.parts import parts_of, read_columns
-from mimicit.schema import ImageRecord, Instruction, InstructionRow, relation_schema
+from mimicit.schema import ImageRecord, Instruction, InstructionRow, Verdict, relation_schema
 from mimicit.store import Added, Store, text_table
 
 BATCH = 20_000
@@ -138,6 +139,7 @@ class _Import:
         self._sweep = 0
         self._lists: list[Listed] = []
         self._with_list: Known | None = None
+        self._verdicts = Verdicts(store)
         self._ended = self._broken = False
         self._bytes = 0
         """Of the files before this one."""
@@ -224,6 +226,7 @@ class _Import:
 
     def _store_records(self) -> None:
         """Have a batch written, when the one before it is: two are held, and no more."""
+        self._verdicts.write()
         self._lay_out()
         batch, self._batch = self._batch, _Batch()
         self._settle()
@@ -285,6 +288,8 @@ class _Import:
             elif isinstance(item, At):
                 self.imported.bytes = self._bytes + item.bytes
                 self._progress(self.imported)
+            elif isinstance(item, Verdict):
+                self._verdicts.add(item)
             elif isinstance(item, Listed):
                 self._lists.append(item)
                 if len(self._lists) >= BATCH:

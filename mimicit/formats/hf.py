@@ -14,10 +14,10 @@ from pathlib import Path
 
 from mimicit.errors import DatasetError, FormatError, MissingExtraError
 from mimicit.formats import trl
-from mimicit.formats.base import BadRow, ReadOptions, WriteOptions, Written
+from mimicit.formats.base import ReadOptions, WriteOptions, Written
 from mimicit.formats.files import staged
 from mimicit.formats.hf_card import Tally, card, made_by
-from mimicit.schema import ImageRecord, Instruction
+from mimicit.formats.trl_records import Item
 from mimicit.store import Store
 
 NAME = "hf"
@@ -32,7 +32,7 @@ def detect(path: Path) -> bool:
     return path.is_dir() and any(map(trl.detect, sorted(path.glob("*/*.parquet"))[:1]))
 
 
-def read(path: Path, options: ReadOptions) -> Iterator[Instruction | ImageRecord | BadRow]:
+def read(path: Path, options: ReadOptions) -> Iterator[Item]:
     """Read a folder's Parquet files, or one, as a stream.
 
     Raises:

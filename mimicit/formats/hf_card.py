@@ -29,6 +29,8 @@ HUB_LICENCES = frozenset((
     "cc-by-nc-sa-4.0", "cc-by-nd-4.0", "odbl", "odc-by", "pddl", "gpl-3.0", "bsd-3-clause", "cdla-permissive-2.0",
 ))  # fmt: skip
 MOST_LICENCES = 100
+MOST_GROUPS = 1_000
+"""Tasks in a language that are counted by themselves."""
 MOST_PROMPTS = 20
 MOST_PROMPT_LETTERS = 4_000
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))  # fmt: skip
@@ -48,6 +50,8 @@ class Tally:
 
     def note(self, conversation: Conversation) -> None:
         group = (conversation.task, conversation.language)
+        if len(self.rows) >= MOST_GROUPS and group not in self.rows:
+            group = ("others", conversation.language)
         self.rows[group] += 1
         self.records[group] += len(conversation.turns)
         self.shown[group] += len(conversation.image_ids)

@@ -61,9 +61,10 @@ def _outputs(row: dict[str, Any]) -> tuple[str, str]:
     """Return the preferred output and the other one."""
     first, second = (_text(row, name) for name in ("output_1", "output_2"))
     preference = row.get("preference")
-    if preference in (1, "1"):
+    said = None if isinstance(preference, bool) else preference  # Python's True is 1
+    if said in (1, "1"):
         return first, second
-    if preference in (2, "2"):
+    if said in (2, "2"):
         return second, first
     raise BrokenChat(f"its preference is {preference!r}, neither 1 nor 2")
 

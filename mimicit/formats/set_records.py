@@ -39,7 +39,9 @@ ORIGIN = ("ds_name", "origin_dataset", "origin_split", "idx", "image_path")
 
 _ID = re.compile(r"[^\x00-\x1f\x7f]{1,512}")
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,5}$")
-_AROUND = re.compile(rf"^\s*(?:{IMAGE}\s*)+|(?:\s*{IMAGE})+\s*$")
+_BEFORE = re.compile(rf"\s*(?:{IMAGE}\s*)+")
+_BEHIND = re.compile(rf"\s*(?:{IMAGE[::-1]}\s*)+")
+"""Of a text read backwards: looked for from the front, a long run of spaces would be gone through from each of its places."""
 
 
 def read_rows(
@@ -130,7 +132,10 @@ def turns(messages: Any) -> list[tuple[str, str]]:
 
 def without_placeholders(instruction: str) -> str:
     """Take `<image>` away where it stands before or after a text; within, it is part of the sentence."""
-    return _AROUND.sub("", instruction)
+    before = _BEFORE.match(instruction)
+    text = instruction[before.end() :] if before else instruction
+    behind = _BEHIND.match(text[::-1])
+    return text[: -behind.end()] if behind else text
 
 
 # Records
@@ -164,6 +169,8 @@ def record(where: str, options: ReadOptions, **values: Any) -> Instruction:
             meta=json.dumps(meta, ensure_ascii=False, default=str) if meta else None,
             **values,
         )
+    except RecursionError:
+        raise RowError("a value that is nested too deep") from None
     except ValidationError as error:
         first = error.errors()[0]
         raise RowError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -67,16 +67,32 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
 
     try:
         with path.open("rb") as file:
-            found = ijson.items(
-                _past_mark(file), _PREFIX[kind], multiple_values=True, use_float=True
-            )
+            bounded = _Bounded(_past_mark(file))
+            found = ijson.items(bounded, _PREFIX[kind], multiple_values=True, use_float=True)
             for number, value in enumerate(found, 1):
                 yield f"{path.name}: row {number}", value
+                bounded.left = json_rows.MAX_ROW
     except (ijson.JSONError, ValueError) as error:  # ValueError: numbers of thousands of digits
         raise FormatError(
             f"{str(path)!r} is broken JSON: {str(error).splitlines()[0]}; "
             "what came before that place was read"
         ) from None
+
+
+class _Bounded:
+    """A file of rows none of which may be larger than others' readers let them be."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.left = json_rows.MAX_ROW
+        """Bytes of the row that is being read."""
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self.left -= len(data)
+        if self.left < 0:
+            raise ValueError(f"a row is larger than {json_rows.MAX_ROW >> 20} MiB")
+        return data
 
 
 def _kind(path: Path) -> str:
@@ -151,6 +167,8 @@ def _values(batch: Any) -> Iterator[Any]:
             yield batch.slice(at, 1).to_pylist()[0]
         except UnicodeDecodeError as error:
             yield RowError(f"not UTF-8: {error}")
+        except (ValueError, OverflowError) as error:  # a time that Python has none for
+            yield RowError(f"a value that cannot be read: {str(error).splitlines()[0]}")
 
 
 # Recognising

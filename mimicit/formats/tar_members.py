@@ -8,6 +8,7 @@ members without owner and time, so that the same members are the same bytes.
 from __future__ import annotations
 
 import os
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ MOST_HEADER_BYTES = 1 << 20
 """Of a long name, or of what else a header says in blocks of its own."""
 
 _LONG_NAME, _SKIPPED = b"L", (b"K", b"g")
+_LENGTH = re.compile(rb"([0-9]{1,9}) ")
+_TELLING, _SPARSE = (b"path", b"size"), b"GNU.sparse"
+"""What is kept of a POSIX header; it may say more, and there may be many in a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +98,15 @@ def _long_name(data: bytes) -> dict[str, str]:
 def _records(data: bytes) -> dict[str, str]:
     """Read the lines `LENGTH KEY=VALUE` of a POSIX header."""
     found: dict[str, str] = {}
-    while data:
-        length, _, _ = data.partition(b" ")
-        if not length.isdigit() or not len(length) < int(length) <= len(data):
+    at = 0
+    while length := _LENGTH.match(data, at):
+        end = at + int(length[1])
+        if not length.end() < end <= len(data):
             break
-        line, data = data[len(length) + 1 : int(length) - 1], data[int(length) :]
-        name, _, value = line.partition(b"=")
-        found[name.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
+        name, _, value = data[length.end() : end - 1].partition(b"=")
+        if name in _TELLING or name.startswith(_SPARSE):
+            found[name.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
+        at = end
     return found
 
 

@@ -18,17 +18,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mimicit.catalog import scalar
-from mimicit.errors import FormatError, PictureError, QueryError
+from mimicit.errors import FormatError, PictureError
 from mimicit.formats.base import BadRow, ReadOptions, WriteOptions, Written
 from mimicit.formats.exporting import Conversation, Export
 from mimicit.formats.set_rows import RowError, rows
 from mimicit.formats.trl_messages import speaks
-from mimicit.formats.trl_records import Reader, row_of
+from mimicit.formats.trl_records import Item, Reader, row_of
+from mimicit.formats.trl_references import FEATURES, columns_of, look_through
 from mimicit.formats.trl_table import IMAGE, MESSAGES, TEXT, Features, ShardedTable
 from mimicit.media import picture
-from mimicit.sandbox import predicate
-from mimicit.schema import ImageRecord, Instruction
 from mimicit.store import Store
 
 if TYPE_CHECKING:
@@ -77,7 +75,7 @@ def detect(path: Path) -> bool:
     return bool(shows or {"messages", "chosen", "completion"} & set(schema.names))
 
 
-def read(path: Path, options: ReadOptions) -> Iterator[Instruction | ImageRecord | BadRow]:
+def read(path: Path, options: ReadOptions) -> Iterator[Item]:
     """Read a Parquet file as a stream.
 
     Raises:
@@ -87,13 +85,17 @@ def read(path: Path, options: ReadOptions) -> Iterator[Instruction | ImageRecord
     if schema is None:
         raise FormatError(f"{str(path)!r} is not a Parquet file")
     reader = Reader(SHORT, NAME, options)
+    yield from reader.to_end(_read(path, schema, reader, options.images or path.parent))
+
+
+def _read(path: Path, schema: pyarrow.Schema, reader: Reader, folder: Path) -> Iterator[Item]:
     for row in rows(path, _columns(schema)):
         if isinstance(row, BadRow):
             yield row
             continue
         where, value = row
         try:
-            found = reader.records(where, value, _pictures(value, options.images or path.parent))
+            found = reader.records(where, value, _pictures(value, folder))
         except RowError as error:
             yield BadRow(where, str(error))
         else:
@@ -182,18 +184,24 @@ def write_tables(
         plain: Folder below it for all but preferences.
         watch: Is shown each conversation.
     """
-    shape = "messages" if _has_turns(store, options) else "completion"
     tables: dict[tuple[str, str], ShardedTable] = {}
+    chosen = look_through(store, options.where)
+    shape = "messages" if chosen.has_turns else "completion"
+    names = {name: FEATURES[name] for name in chosen.columns}
     with Export(store, options) as export, ExitStack() as stack:
         for split in export.splits:
             for conversation in export.conversations(split):
                 watch(conversation)
                 row = row_of(conversation, cut=shape == "completion")
+                row |= dict.fromkeys(names, ()) | columns_of(conversation)
                 kind, below = (PREFERENCE, PREFERENCE) if "chosen" in row else (shape, plain)
                 if (kind, split) not in tables:
                     tables[kind, split] = stack.enter_context(
                         ShardedTable(
-                            folder / below, split, SHAPES[kind], shard_bytes=options.shard_bytes
+                            folder / below,
+                            split,
+                            {**SHAPES[kind], **names},
+                            shard_bytes=options.shard_bytes,
                         )
                     )
                 row["images"], size = _images(export, conversation)
@@ -213,19 +221,3 @@ def _images(export: Export, conversation: Conversation) -> tuple[list[dict[str, 
         for place in conversation.pictures
     ]
     return images, size
-
-
-def _has_turns(store: Store, options: WriteOptions) -> bool:
-    """Say whether any of the chosen records is one of several turns."""
-    import duckdb
-
-    with store.reading() as connection:
-        try:
-            where = predicate(connection, options.where)
-            return (
-                scalar(connection, f"SELECT count(*) FROM accepted WHERE turn > 0 AND {where}") > 0
-            )
-        except duckdb.Error as error:
-            raise QueryError(
-                f"the selection {options.where!r} fails: {str(error).splitlines()[0]}"
-            ) from None

@@ -2,6 +2,7 @@
 
     messages                      system? (user assistant)+
     prompt + completion           the same, cut before the last answer; either may be plain text
+    prompt + completion + label   was that answer liked: `trl_kto`
     prompt + chosen + rejected    two last answers; without `prompt`, two whole conversations
     question + answer             and the other names that tables give them
     texts                         [{user, assistant}]
@@ -33,7 +34,8 @@ SPOKEN = frozenset((*QUESTIONS, *ANSWERS, *CHATS, "chosen", "rejected"))
 ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "assistant"}
 
 _LEADING = re.compile(rf"\A(?:{IMAGE}[ \n]*)+")
-_TRAILING = re.compile(rf"(?:[ \n]*{IMAGE})+[ \n]*\Z")
+_TRAILING = re.compile(rf"[ \n]*(?:{IMAGE[::-1]}[ \n]*)+")
+"""Of a text read backwards: looked for from the front, a long run of spaces would be gone through from each of its places."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Said:
     system: str | None
     used: frozenset[str]
     """Keys of the row that are in it."""
+    liked: bool | None = None
+    """What people said of the last answer; None where they compared two, or said nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,8 @@ def said(row: Mapping[str, Any], pictures: int, *, ours: bool = False) -> Said:
         turns[0] = replace(turns[0], instruction=asked.text[asked.leading * len(IMAGE) :])
     else:
         turns = _without_places(turns, pictures)
-    return Said(tuple(turns), system, frozenset(used))
+    label = row.get("label") if rejected is None else None
+    return Said(tuple(turns), system, frozenset(used), label if isinstance(label, bool) else None)
 
 
 def _heard(row: Mapping[str, Any]) -> tuple[list[_Message], str | None, set[str]]:
@@ -103,8 +108,6 @@ def _heard(row: Mapping[str, Any]) -> tuple[list[_Message], str | None, set[str]
             return _messages(row[name], "user"), None, {name}
     question = _first(row, QUESTIONS, "question")
     answer = _first(row, ANSWERS, "answer")
-    if row.get("label") is False:
-        raise RowError("an answer that was not liked (label is false), without a better one")
     spoken = _messages(row[question], "user") + _messages(row[answer], "assistant")
     return spoken, None, {question, answer}
 
@@ -151,7 +154,9 @@ def _message(value: Any) -> Iterator[_Message]:
     role = value.get("role", value.get("from"))
     role = ROLES.get(role, role) if isinstance(role, str) else None
     if role not in ("system", "user", "assistant"):
-        raise RowError(f"a message of {role!r}, who is neither system, user nor assistant")
+        raise RowError(
+            f"a message of {role if role is None else role[:40]!r}, who is neither system, user nor assistant"
+        )
     yield _Message(role, *_content(value.get("content", value.get("value"))))
 
 
@@ -201,9 +206,9 @@ def _without_places(turns: Sequence[Turn], pictures: int) -> list[Turn]:
         if leading[0].count(IMAGE) <= pictures:
             text = text[leading.end() :]
     elif not any(IMAGE in turn.instruction for turn in later):
-        trailing = _TRAILING.search(text)
-        if trailing and text.count(IMAGE) == trailing[0].count(IMAGE) == pictures:
-            text = text[: trailing.start()]
+        trailing = _TRAILING.match(text[::-1])
+        if trailing and text.count(IMAGE) == trailing[0].count(IMAGE[::-1]) == pictures:
+            text = text[: -trailing.end()]
     return [replace(first, instruction=text), *later]
 
 

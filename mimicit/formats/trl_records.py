@@ -5,6 +5,7 @@ A row is one of a Parquet file (`trl`) or the object of a tar file (`webdataset`
     id, task, language         of the conversation
     image_ids                  of the pictures, in the order in which the row shows them
     record_ids                 of its turns; by this key a row is known to be ours, and its ids are taken as they are
+    rel_ins_ids, translation_of    other records that its turns name (`trl_references`), where they do
     meta                       a JSON object
 
 Of another row `task`, `language` and `id` are taken where they are there, and every key that is not read is kept in `meta`. Ids are made
@@ -23,16 +24,19 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mimicit.errors import PictureError
-from mimicit.formats.base import ReadOptions
+from mimicit.errors import FormatError, PictureError
+from mimicit.formats.base import BadRow, ReadOptions
 from mimicit.formats.exporting import Conversation
+from mimicit.formats.set_records import RECENT
 from mimicit.formats.set_rows import RowError
+from mimicit.formats.trl_kto import Opinions, Row, verdicts
 from mimicit.formats.trl_messages import Said, messages_of, said
+from mimicit.formats.trl_references import Names, names_of
 from mimicit.media import picture
-from mimicit.schema import ImageRecord, Instruction
+from mimicit.schema import ImageRecord, Instruction, Verdict
 
-RECENT = 4_096
-"""So many pictures are remembered as read: rows of one picture mostly stand close together."""
+Item = Instruction | ImageRecord | Verdict | BadRow
+
 MOST_DEPTH = 50
 SHOWN = frozenset(("image", "images"))
 EARLIER = "rejected_before"
@@ -56,11 +60,21 @@ class Reader:
         self._task = options.task or name
         self._language = options.language
         self._recent: dict[str, str] = {}
+        self._opinions = Opinions()
+
+    def to_end(self, items: Iterator[Item]) -> Iterator[Item]:
+        """Yield what is read of a file, and at its end, wherever that is, the rows that waited for others."""
+        try:
+            yield from items
+        except FormatError:
+            yield from _told(self._opinions.rest())
+            raise
+        yield from _told(self._opinions.rest())
 
     def records(
         self, where: str, row: Mapping[str, Any], pictures: Sequence[bytes], *, key: str = ""
-    ) -> list[Instruction | ImageRecord]:
-        """Return a row's pictures, those that were not just given out, and its records.
+    ) -> list[Item]:
+        """Return a row's pictures, those that were not just given out, and its records, or those of rows that waited.
 
         Args:
             where: The row, for messages and as the records' source.
@@ -78,15 +92,19 @@ class Reader:
             conversation = self._ours(row, heard, len(pictures))
         else:
             conversation = self._another(row, heard, hashes, key)
+        names = names_of(row, len(heard.turns)) if ours else [Names()] * len(heard.turns)
+        conversation = replace(conversation, source=where)
         try:
             shown = list(self._shown(where, conversation.image_ids, pictures, hashes))
-            records = list(_records(replace(conversation, source=where)))
+            records: list[Item] = list(_records(conversation, names))
         except ValidationError as error:
             first = error.errors()[0]
             raise RowError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
         except PictureError as error:
             raise RowError(str(error)) from None
         self._remember(conversation.image_ids, hashes)
+        if heard.liked is not None and not ours:
+            records = list(_told(self._opinions.add(conversation, heard.liked, hashes)))
         return [*shown, *records]
 
     def _ours(self, row: Mapping[str, Any], heard: Said, pictures: int) -> Conversation:
@@ -125,6 +143,8 @@ class Reader:
         content = _digest(heard, hashes)
         if isinstance(own, str | int) and own != "":
             id_ = f"{self._short}_INS_{own}"
+            if heard.liked is False:  # two answers to one question may have its id
+                id_ = f"{id_}_{content}"
         else:
             id_ = "_".join(filter(None, (f"{self._short}_INS", key, content)))
         many = len(heard.turns) > 1
@@ -154,11 +174,11 @@ class Reader:
             del self._recent[next(iter(self._recent))]
 
 
-def _records(conversation: Conversation) -> Iterator[Instruction]:
+def _records(conversation: Conversation, names: Sequence[Names]) -> Iterator[Instruction]:
     alone = conversation.record_ids == (conversation.id,)
     meta = json.dumps(conversation.meta, ensure_ascii=False) if conversation.meta else None
-    turns = zip(conversation.record_ids, conversation.turns, strict=True)
-    for number, (id_, turn) in enumerate(turns):
+    turns = zip(conversation.record_ids, conversation.turns, names, strict=True)
+    for number, (id_, turn, named) in enumerate(turns):
         yield Instruction(
             id=id_,
             task=conversation.task,
@@ -167,11 +187,21 @@ def _records(conversation: Conversation) -> Iterator[Instruction]:
             answer=turn.answer,
             rejected=turn.rejected,
             image_ids=conversation.image_ids,
+            rel_ins_ids=named.related,
+            translation_of=named.original,
             source=conversation.source,
             conversation=None if alone else conversation.id,
             turn=None if alone else number,
             meta=meta if number == 0 else None,
         )
+
+
+def _told(rows: Iterator[Row]) -> Iterator[Item]:
+    """Yield the records of rows with an opinion; what keeps them out comes before them."""
+    for conversation, liked, *_ in rows:
+        if not liked:
+            yield from verdicts(conversation)
+        yield from _records(conversation, [Names()] * len(conversation.turns))
 
 
 def _with_system(system: str | None, meta: dict[str, Any]) -> dict[str, Any]:

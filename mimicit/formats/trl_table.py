@@ -65,8 +65,8 @@ def card_features(features: Features) -> list[dict[str, Any]]:
 
 def _card_type(feature: Any) -> dict[str, Any]:
     if isinstance(feature, list):
-        [inner] = _card_type(feature[0]).values()
-        return {"list": inner}
+        inner = _card_type(feature[0])
+        return {"list": inner if "list" in inner else next(iter(inner.values()))}
     if feature == TEXT:
         return {"dtype": "string"}
     if feature == IMAGE:

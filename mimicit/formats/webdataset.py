@@ -26,10 +26,10 @@ from mimicit.formats.exporting import EXTENSIONS, Conversation, Export
 from mimicit.formats.set_rows import RowError
 from mimicit.formats.tar_members import Member, members, write_end, write_member, written_size
 from mimicit.formats.trl_messages import speaks
-from mimicit.formats.trl_records import Reader, row_of
+from mimicit.formats.trl_records import Item, Reader, row_of
+from mimicit.formats.trl_references import columns_of
 from mimicit.formats.trl_table import refuse_others
 from mimicit.media import picture
-from mimicit.schema import ImageRecord, Instruction
 from mimicit.store import Store
 
 NAME = "webdataset"
@@ -64,13 +64,17 @@ def detect(path: Path) -> bool:
     return False
 
 
-def read(path: Path, options: ReadOptions) -> Iterator[Instruction | ImageRecord | BadRow]:
+def read(path: Path, options: ReadOptions) -> Iterator[Item]:
     """Read a tar file as a stream, without unpacking it.
 
     Raises:
         FormatError: it is broken from some place on; what came before it was read.
     """
     reader = Reader(SHORT, NAME, options)
+    yield from reader.to_end(_read(path, reader))
+
+
+def _read(path: Path, reader: Reader) -> Iterator[Item]:
     sample = _Sample("")
     for member in members(path):
         if not member.regular:
@@ -150,9 +154,7 @@ class _Sample:
         return list(self.pictures.values())
 
 
-def _read_sample(
-    reader: Reader, path: Path, sample: _Sample
-) -> Iterator[Instruction | ImageRecord | BadRow]:
+def _read_sample(reader: Reader, path: Path, sample: _Sample) -> Iterator[Item]:
     if not (sample.pictures or sample.texts or sample.others or sample.problem):
         return
     where = f"{path.name}: {_shown(sample.key)}"
@@ -255,7 +257,8 @@ def _members(export: Export, conversation: Conversation) -> Iterator[tuple[str, 
         kind = EXTENSIONS.get(place.mime, "img")
         yield (f"{number:0{width}d}.{kind}" if many > 1 else kind), export.read(place)
     first, *later = conversation.turns
-    yield "json", orjson.dumps(row_of(conversation, cut=not later))
+    row = row_of(conversation, cut=not later) | columns_of(conversation)
+    yield "json", orjson.dumps(row)
     if not first.instruction and not later and many:
         yield "txt", first.answer.encode()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from mimicit.errors import DatasetError
 from mimicit.parts import replaced_parts
 from mimicit.snapshot import Snapshot
-from mimicit.validate.bench import Bench, Found
+from mimicit.validate.bench import Bench, Found, plain_name
 from mimicit.validate.scan import FOLDERS, first_line
 
 FREEZING = 86_400
@@ -50,7 +50,7 @@ def unfinished_snapshots(dataset: Path) -> list[Path]:
 def check_leftovers(bench: Bench, paths: list[Path]) -> None:
     what = "a process that was killed did not finish it, or did not come to delete it"
     bench.note(
-        [Found("leftover", what, file=str(path.relative_to(bench.folder))) for path in paths]
+        [Found("leftover", what, file=plain_name(path.relative_to(bench.folder))) for path in paths]
     )
 
 

@@ -9,6 +9,8 @@ findings   fault, part, row, id, what, file    file: of what is no part
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,14 +18,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mimicit.columns import as_table
-from mimicit.similar import workbench
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow
 
-MEMORY = "512MB"
+MEMORY = "64MB"
 """What DuckDB may use; the rest is on disk."""
+THREADS = 2
+"""Each takes a part of that memory for itself."""
+SPAN = 8_192
+"""Rows of a part whose lists are made at a time."""
+ROW_GROUP_ROWS = 10_240
+"""Of the tables: what is written at a time has to be in memory."""
 
 _TABLES = """
 CREATE TABLE records (
@@ -58,7 +65,12 @@ class Part:
 
     @property
     def file(self) -> str:
-        return f"{self.folder}/{self.path.name}"
+        return plain_name(f"{self.folder}/{self.path.name}")
+
+
+def plain_name(path: str | Path) -> str:
+    """Name a file by characters, whatever bytes its name is made of."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 class Found(NamedTuple):
@@ -88,9 +100,24 @@ class Bench:
     def stream(self, query: str, **values: object) -> Iterator[tuple[Any, ...]]:
         """Yield a result of any size; other queries may run meanwhile."""
         with self.connection.cursor() as cursor:
+            cursor.execute("USE bench")
             cursor.execute(query, values)
             while rows := cursor.fetchmany(2_000):
                 yield from rows
+
+    def in_spans(self, table: str, query: str, **values: object) -> None:
+        """Run a query that groups a table's rows, some of a part at a time: what gathers lists cannot spill.
+
+        Args:
+            table: The one it is over.
+            query: Asks for `part = $part AND "row" >= $start AND "row" < $end`.
+            values: Others that it asks for.
+        """
+        spans = self.stream(
+            f'SELECT DISTINCT part, "row" // {SPAN} AS span FROM {table} ORDER BY ALL'
+        )
+        for part, span in list(spans):
+            self.run(query, part=part, start=span * SPAN, end=(span + 1) * SPAN, **values)
 
     def note(self, found: Sequence[Found]) -> None:
         """Put findings into their table."""
@@ -131,6 +158,16 @@ class Bench:
 
 @contextmanager
 def bench(folder: Path) -> Iterator[Bench]:
-    with workbench(MEMORY) as connection:
+    """Open a bench for a dataset folder, in a temporary folder of its own."""
+    import duckdb
+
+    with tempfile.TemporaryDirectory(prefix="mimicit-") as beside, duckdb.connect() as connection:
+        file = str(Path(beside) / "bench.duckdb").replace("'", "''")
+        connection.execute(f"ATTACH '{file}' AS bench (ROW_GROUP_SIZE {ROW_GROUP_ROWS})")
+        connection.execute("USE bench")
+        connection.execute("SET temp_directory = $folder", {"folder": str(Path(beside) / "spilt")})
+        connection.execute(f"SET memory_limit = '{MEMORY}'")
+        connection.execute(f"SET threads = {min(THREADS, len(os.sched_getaffinity(0)))}")
+        connection.execute("SET preserve_insertion_order = false")
         connection.execute(_TABLES)
         yield Bench(folder, connection)

@@ -22,19 +22,44 @@ def close(bench: Bench) -> None:
         WHERE list_contains($faults, fault) AND "row" IS NOT NULL""",
         faults=[name for name, fault in FAULTS.items() if fault.repair == "row"],
     )
-    for step in (_SOUND, _ABOUT_MOVED, _BROKEN, _TURNS, _REMAINING, _MENDS, _RELATIONS_MOVED):
+    for step in (_SOUND, _ABOUT_MOVED, _BROKEN, _TURNS, _REMAINING, _ORIGINALS, _RELATIONS_MOVED):
         bench.run(step)
-    bench.run(_relatives("relations", "related"))
+    _take_out(bench, "records", "rel_ins_ids")
+    _take_out(bench, "relations", "related")
+
+
+def _take_out(bench: Bench, table: str, names: str) -> None:
+    """Note what is left of lists that name records which are not there."""
+    named = f"""SELECT part, "row", coalesce(unnest({names}), '') AS named,
+        generate_subscripts({names}, 1) AS place FROM {table}"""
+    bench.run(
+        f"""CREATE OR REPLACE TABLE gone AS SELECT part, "row", place
+        FROM (FROM ({named}) ANTI JOIN remaining ON h = hash(named))
+        ANTI JOIN moves USING (part, "row")"""
+    )
+    bench.in_spans(
+        "gone",
+        f"""INSERT INTO mends BY NAME
+        SELECT part, "row", [
+            pair[1] FOR pair IN list_zip({names}, generate_series(1, len({names})))
+            IF NOT list_contains(places, pair[2])
+        ] AS names
+        FROM {table} JOIN (
+            SELECT part, "row", list(place) AS places FROM gone
+            WHERE part = $part AND "row" >= $start AND "row" < $end GROUP BY part, "row"
+        ) AS g USING (part, "row")
+        WHERE part = $part AND "row" >= $start AND "row" < $end""",
+    )
 
 
 _SOUND = """CREATE TABLE sound AS
-SELECT DISTINCT id FROM pictures ANTI JOIN moves USING (part, "row")"""
+SELECT DISTINCT hash(id) AS h FROM pictures ANTI JOIN moves USING (part, "row")"""
 
 _ABOUT_MOVED = """INSERT INTO moves
 SELECT DISTINCT part, "row", 'one of its pictures was moved' FROM (
     SELECT part, "row", coalesce(unnest(image_ids), '') AS named
     FROM records ANTI JOIN moves USING (part, "row")
-) ANTI JOIN sound ON sound.id = named"""
+) ANTI JOIN sound ON h = hash(named)"""
 
 _BROKEN = """CREATE TABLE broken AS
 SELECT DISTINCT conversation FROM records
@@ -47,36 +72,16 @@ SELECT part, "row", 'another turn of its conversation was moved' FROM records
 SEMI JOIN broken USING (conversation) ANTI JOIN moves USING (part, "row")"""
 
 _REMAINING = """CREATE TABLE remaining AS
-SELECT id FROM records ANTI JOIN moves USING (part, "row")"""
+SELECT DISTINCT hash(id) AS h FROM records ANTI JOIN moves USING (part, "row")"""
 
-
-def _relatives(table: str, names: str) -> str:
-    """Return what is left of lists that name records which are not there."""
-    return f"""INSERT INTO mends BY NAME
-    WITH named AS (
-        SELECT part, "row", coalesce(unnest({names}), '') AS named,
-               generate_subscripts({names}, 1) AS place
-        FROM {table} ANTI JOIN moves USING (part, "row")
-    ), wrong AS (
-        SELECT DISTINCT part, "row" FROM named ANTI JOIN remaining ON remaining.id = named
-    )
-    SELECT part, "row", coalesce(list(named ORDER BY place) FILTER (is_there), []) AS names
-    FROM (
-        SELECT n.*, r.id IS NOT NULL AS is_there
-        FROM (FROM named SEMI JOIN wrong USING (part, "row")) AS n
-        LEFT JOIN remaining AS r ON r.id = n.named
-    ) GROUP BY part, "row\""""
-
-
-_MENDS = f"""
+_ORIGINALS = """
 CREATE TABLE mends (part INTEGER, "row" BIGINT, names VARCHAR[], is_original BOOLEAN);
-{_relatives("records", "rel_ins_ids")};
 INSERT INTO mends BY NAME
 SELECT part, "row", true AS is_original
 FROM (FROM records ANTI JOIN moves USING (part, "row") WHERE translation_of IS NOT NULL) AS t
-ANTI JOIN remaining ON remaining.id = t.translation_of;
+ANTI JOIN remaining ON h = hash(t.translation_of);
 """
 
 _RELATIONS_MOVED = """INSERT INTO moves
 SELECT part, "row", 'there is no such record' FROM relations
-ANTI JOIN remaining ON remaining.id = relations.record"""
+ANTI JOIN remaining ON h = hash(relations.record)"""

@@ -11,12 +11,12 @@ import multiprocessing
 import os
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NamedTuple
 
-from mimicit.errors import PictureError
+from mimicit.errors import DatasetError, PictureError
 from mimicit.media.picture import MAX_BYTES, measure
 from mimicit.validate.bench import Found
 from mimicit.validate.scan import Item, Job
@@ -69,6 +69,7 @@ def _result(job: Job, future: Future[Checked], decode: bool) -> Checked:
 def _one_by_one(job: Job, decode: bool) -> Checked:
     whole = Checked(len(job.items), [], [])
     pool = _pool(1)
+    _refuse_without_processes(pool)
     try:
         for item in job.items:
             try:
@@ -85,6 +86,22 @@ def _one_by_one(job: Job, decode: bool) -> Checked:
     finally:
         pool.shutdown()
     return whole
+
+
+def _refuse_without_processes(pool: Executor) -> None:
+    """Tell a decoder that crashes from a script that cannot be imported by the processes.
+
+    Raises:
+        DatasetError: no process can be started.
+    """
+    try:
+        pool.submit(os.getpid).result()
+    except BrokenProcessPool:
+        pool.shutdown()
+        raise DatasetError(
+            "the processes that decode pictures cannot be started: a script that checks a dataset must do so under "
+            '`if __name__ == "__main__":`, since they import it'
+        ) from None
 
 
 def check(job: Job, decode: bool) -> Checked:

@@ -120,7 +120,7 @@ def opened(bench: Bench, part: Part) -> Any:
         raise DatasetError(
             f"{part.file!r} is gone: another process changed the dataset meanwhile; try again"
         ) from None
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:  # UnicodeError: of its name
         return _useless(bench, part, "unreadable-file", f"it cannot be opened: {first_line(error)}")
     lacking = [f.name for f in schema if not f.nullable and f.name not in there.names]
     foreign = [name for name in there.names if name not in schema.names]

@@ -307,7 +307,6 @@ def test_the_shapes_that_tables_have(tmp_path, columns, expected):
         ({"messages": [{"role": "tool", "content": "Q"}]}, "'tool'"),
         ({"messages": []}, "no question"),
         ({"prompt": "Q", "completion": None}, "no answer"),
-        ({"prompt": "Q", "completion": "A", "label": False}, "not liked"),
         ({"question": "Q", "answer": ["A", "B"]}, "a message is str"),
         (
             {

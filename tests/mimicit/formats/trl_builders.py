@@ -13,7 +13,8 @@ from mimicit.store import Store
 from tests.builders import record
 
 CONTENT = (
-    "SELECT id, task, instruction, answer, image_ids, language, conversation, turn, rejected, meta "
+    "SELECT id, task, instruction, answer, image_ids, language, conversation, turn, rejected, meta, "
+    "rel_ins_ids, translation_of "
     "FROM instructions ORDER BY id"
 )
 NASTY = 'He said: "50% of 10–4\\x/y"\n\tand left… 😀 \u2028'
