@@ -17,7 +17,7 @@ setup:
     echo "installing into .venv (a few minutes the first time)" >&2
     # torch first: what depends on it then takes the build that is there.
     {{ python }} -m pip install -q --disable-pip-version-check -c constraints.txt torch
-    {{ python }} -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[local,train,batch,video,data,hub,translate,ocr,similar,dev]'
+    {{ python }} -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[local,train,batch,video,data,hub,translate,ocr,similar,curate,dev]'
     touch .venv/.ready
 
 # From annotated photos to a model that answers, with the embedded language model
@@ -54,7 +54,7 @@ docs: setup
 
 # Measure speed and memory; results go to benchmarks/results
 bench: setup
-    for script in benchmarks/bench_*.py benchmarks/data/{loader,decode,import_json,legacy_parquet,export,convert_video,full_size}.py benchmarks/generation/{speed,clients,start,memory,crash,stale,faults,limits,poison,money,peers}.py; do {{ python }} $script; done
+    for script in benchmarks/bench_*.py benchmarks/data/{loader,decode,import_json,legacy_parquet,export,convert_video,full_size}.py benchmarks/curate/{near_text,picture_hash,language}.py benchmarks/generation/{speed,clients,start,memory,crash,stale,faults,limits,poison,money,peers}.py; do {{ python }} $script; done
 
 # Run the dataset's tests with the oldest DuckDB that is supported; all other packages are those of .venv
 test-duckdb-1: setup

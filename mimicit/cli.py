@@ -15,7 +15,7 @@ from mimicit.commands.validate import validate
 from mimicit.format_names import FORMATS
 
 if TYPE_CHECKING:
-    from mimicit.curate import Funnel
+    from mimicit.curate import Funnel, Said
 
 data = typer.Typer(
     no_args_is_help=True,
@@ -149,27 +149,50 @@ data.command()(push)
 
 @data.command()
 def curate(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe (starter), or a TOML file.")],
+    recipe: Annotated[
+        str, typer.Argument(help="A shipped recipe (starter), or a TOML or YAML file.")
+    ],
     dataset: Dataset,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Take the recipe's last opinion back.")
+    ] = False,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID", help="Say what each filter makes of one record; nothing is written."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Judge every record by a recipe, and print what each filter dropped.
 
-    Nothing is deleted: verdicts are written beside the records, and curating again replaces them.
+    Nothing is deleted: verdicts are written beside the records, and curating again replaces them. Only new records are looked at anew.
 
     Example:
 
         syphus data curate starter -d demo
+
+        syphus data curate starter -d demo --explain LACONV_INS_000000000042_00
+
+        syphus data curate starter -d demo --undo
     """
     from dataclasses import asdict
 
-    from mimicit.curate import curate
+    from mimicit import curate as curating
     from mimicit.curate.recipe import load_recipe
     from mimicit.store import Store
 
-    checked = load_recipe(recipe)
-    funnel = curate(Store.open(dataset), checked)
-    _print(json, asdict(funnel), _funnel(funnel))
+    checked, store = load_recipe(recipe), Store.open(dataset)
+    if explain is not None:
+        said = curating.explain(store, checked, explain)
+        _print(json, [asdict(one) for one in said], _said(said))
+    elif undo:
+        before = curating.undo(store, checked.name)
+        none = f"{checked.name!r} says nothing any more"
+        _print(json, asdict(before) if before else None, _funnel(before) if before else none)
+    else:
+        funnel = curating.curate(store, checked)
+        _print(json, asdict(funnel), _funnel(funnel))
 
 
 @data.command()
@@ -360,6 +383,14 @@ def _funnel(funnel: Funnel) -> str:
         ]
     lines.append(f"{funnel.accepted:>9,}  accepted by {funnel.recipe!r}")
     return "\n".join(lines)
+
+
+def _said(said: list[Said]) -> str:
+    width = max(len(one.filter) for one in said) if said else 0
+    return "\n".join(
+        f"{'drops' if one.drops else '    -'}  {one.filter:{width}}  {one.reason}".rstrip()
+        for one in said
+    )
 
 
 def _short(text: str, limit: int = 60) -> str:

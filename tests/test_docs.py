@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mimicit.curate.filters import FILTERS
 from syphus.cli import app
 
 ROOT = Path(__file__).parent.parent
@@ -38,3 +39,9 @@ def test_the_readme_names_only_files_that_exist():
     readme = (ROOT / "README.md").read_text()
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", readme):
         assert (ROOT / target).exists(), target
+
+
+def test_every_filter_is_in_the_list():
+    page = (ROOT / "docs" / "curation.md").read_text()
+    missing = [name for name in FILTERS if f"`{name}`" not in page]
+    assert not missing

@@ -1,4 +1,4 @@
-"""A recipe: an ordered list of named filters with their parameters, as TOML.
+"""A recipe: an ordered list of named filters with their parameters, as TOML or YAML.
 
 name = "starter"
 
@@ -7,7 +7,7 @@ use = "too_short"        # a name in FILTERS
 words = 2                # its parameters
 
 [[filter]]
-keep = "length(answer) < 2000"     # or an SQL predicate over the columns of `instructions`
+where = "length(answer) < 2000"    # or what is to be true of a record, in SQL over the columns of `instructions`
 """
 
 from __future__ import annotations
@@ -17,30 +17,63 @@ import hashlib
 import inspect
 import json
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from mimicit.curate.filters import FILTERS, quoted
+import yaml
+
+from mimicit.curate.base import Question, Sql, quoted
+from mimicit.curate.filters import FILTERS, MEASURES
 from mimicit.errors import RecipeError
 
 RECIPES = Path(__file__).parent / "recipes"
 
 
 @dataclass(frozen=True)
-class Filter:
+class Step:
+    """A filter with its parameters."""
+
     name: str
-    expression: str
-    """SQL; its value is the reason to drop a record, or NULL."""
+    kind: Literal["row", "group"]
+    reason: str
+    """SQL: why a record is dropped, or NULL; of a group, a query of (record, reason, score)."""
+    score: str = "NULL"
+    measures: tuple[str, ...] = ()
     predicate: str | None = None
     """The recipe's own SQL inside the expression, if it has some."""
+    ask: Question | None = None
+    """What is asked in place of a query."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     name: str
-    filters: tuple[Filter, ...]
-    digest: str
+    steps: tuple[Step, ...]
+
+    @property
+    def digest(self) -> str:
+        return _digest((step.name, step.reason, step.score) for step in self.steps)
+
+    @property
+    def rows_digest(self) -> str:
+        """Of what is asked of one record at a time: what was said of a record stays, as long as this does."""
+        versions = [MEASURES[name].version for name in self.measures]
+        steps = [
+            (n, step.name, step.reason, step.score)
+            for n, step in enumerate(self.steps)
+            if step.kind == "row"
+        ]
+        return _digest([versions, steps])
+
+    @property
+    def measures(self) -> list[str]:
+        return sorted({name for step in self.steps for name in step.measures})
+
+
+def _digest(said: Iterable[Any]) -> str:
+    return hashlib.blake2b(json.dumps(list(said)).encode(), digest_size=8).hexdigest()
 
 
 def load_recipe(name_or_path: str) -> Recipe:
@@ -50,11 +83,11 @@ def load_recipe(name_or_path: str) -> Recipe:
         RecipeError: no such recipe, broken TOML, an unknown filter or parameter.
     """
     path = RECIPES / f"{name_or_path}.toml"
-    if not path.exists():
+    if "/" in name_or_path or not path.exists():
         path = Path(name_or_path)
     try:
         text = path.read_text(encoding="utf-8")
-        raw = tomllib.loads(text)
+        raw = yaml.safe_load(text) if path.suffix in (".yaml", ".yml") else tomllib.loads(text)
     except (OSError, UnicodeDecodeError):
         shipped = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
         raise RecipeError(
@@ -62,27 +95,32 @@ def load_recipe(name_or_path: str) -> Recipe:
         ) from None
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"the recipe {str(path)!r} is not valid TOML: {error}") from None
+    except yaml.YAMLError as error:
+        said = " ".join(str(error).split())
+        raise RecipeError(f"the recipe {str(path)!r} is not valid YAML: {said}") from None
 
+    raw = raw if isinstance(raw, dict) else {}
     unknown = set(raw) - {"name", "filter"}
-    if unknown or not isinstance(raw.get("filter"), list):
+    entries = raw.get("filter")
+    if unknown or not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
         raise RecipeError(
             f"the recipe {str(path)!r} must hold `name` and [[filter]] tables"
-            + (f", not {', '.join(sorted(unknown))}" if unknown else "")
+            + (f", not {', '.join(sorted(map(str, unknown)))}" if unknown else "")
         )
-    filters = tuple(_filter(dict(entry), path, n) for n, entry in enumerate(raw["filter"], start=1))
-    digest = hashlib.blake2b(json.dumps([f.expression for f in filters]).encode(), digest_size=8)
-    return Recipe(str(raw.get("name", path.stem)), filters, digest.hexdigest())
+    steps = tuple(_step(dict(entry), path, n) for n, entry in enumerate(entries, start=1))
+    names = [step.name for step in steps]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise RecipeError(
+            f"the recipe {str(path)!r} has two filters called {twice[0]!r}; give one another `name`"
+        )
+    return Recipe(str(raw.get("name", path.stem)), steps)
 
 
-def _filter(entry: dict[str, Any], path: Path, number: int) -> Filter:
+def _step(entry: dict[str, Any], path: Path, number: int) -> Step:
     where = f"filter {number} of the recipe {str(path)!r}"
-    if "keep" in entry:
-        predicate, name = entry.pop("keep"), str(entry.pop("name", f"keep_{number}"))
-        if entry or not isinstance(predicate, str):
-            raise RecipeError(f"{where} takes `keep` (an SQL predicate) and `name` only")
-        reason = quoted(f"not: {predicate}")
-        expression = f"CASE WHEN NOT coalesce(({predicate}), false) THEN {reason} END"
-        return Filter(name, expression, predicate)
+    for key in ("where", "keep"):
+        if key in entry and "use" not in entry:
+            return _of_predicate(key, entry, where, number)
 
     name = str(entry.pop("use", ""))
     if name not in FILTERS:
@@ -90,25 +128,46 @@ def _filter(entry: dict[str, Any], path: Path, number: int) -> Filter:
         meant = f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(FILTERS)}"
         raise RecipeError(f"{where} uses {name!r}, which is no filter{meant}")
     label = str(entry.pop("name", name))
-    parameters = inspect.signature(FILTERS[name]).parameters
+    make = FILTERS[name].make
+    parameters = inspect.signature(make).parameters
     for key, value in entry.items():
         if key not in parameters:
             known = ", ".join(parameters) or "none"
             raise RecipeError(f"{where}: {name!r} has no parameter {key!r} (it has: {known})")
         _check_type(value, str(parameters[key].annotation), f"{where}: {key!r}")
+    kind, measures = FILTERS[name].kind, FILTERS[name].measures
     try:
-        return Filter(label, FILTERS[name](**entry))
-    except TypeError as error:
+        made = make(**entry)
+    except (TypeError, ValueError) as error:
         raise RecipeError(f"{where}: {error}") from None
+    if not isinstance(made, str | Sql):
+        return Step(label, kind, repr(made), measures=made.measures, ask=made)
+    sql = made if isinstance(made, Sql) else Sql(made)
+    return Step(label, kind, sql.reason, sql.score, measures)
+
+
+def _of_predicate(key: str, entry: dict[str, Any], where: str, number: int) -> Step:
+    predicate, name = entry.pop(key), str(entry.pop("name", f"{key}_{number}"))
+    if entry or not isinstance(predicate, str):
+        raise RecipeError(f"{where} takes `{key}` (an SQL predicate) and `name` only")
+    reason = quoted(f"not: {predicate}")
+    expression = f"CASE WHEN NOT coalesce(({predicate}), false) THEN {reason} END"
+    return Step(name, "row", expression, predicate=predicate)
 
 
 def _check_type(value: object, annotation: str, where: str) -> None:
     """Let only what the filter declares reach its SQL."""
     if annotation == "int":
         good = type(value) is int
+    elif annotation == "float":
+        good = type(value) in (int, float)
+    elif annotation == "bool":
+        good = type(value) is bool
+    elif annotation == "str":
+        good = type(value) is str
     elif annotation.startswith("Sequence[str]"):
         good = isinstance(value, list) and bool(value) and all(type(v) is str for v in value)
     else:
-        good = value in ("instruction", "answer") or (value == "either" and "either" in annotation)
+        good = value in ("instruction", "answer") or (value == "either" and "Either" in annotation)
     if not good:
         raise RecipeError(f"{where} cannot be {value!r}; it is of type {annotation}")

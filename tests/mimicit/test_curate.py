@@ -1,6 +1,6 @@
 import pytest
 
-from mimicit.curate import curate
+from mimicit.curate import curate, explain, undo
 from mimicit.curate.recipe import load_recipe
 from mimicit.errors import RecipeError
 from mimicit.store import Store
@@ -156,6 +156,8 @@ def test_a_predicate_in_sql_is_a_filter(planted, tmp_path):
         ("filter = 3", "[[filter]]"),
         ('[[filtr]]\nuse = "empty"', "filtr"),
         ("[[filter", "not valid TOML"),
+        ('[[filter]]\nuse = "empty"\n[[filter]]\nuse = "empty"', "two filters called 'empty'"),
+        ("filter = [3]", "[[filter]]"),
     ],
 )
 def test_a_wrong_recipe_is_a_sentence(tmp_path, text, said):
@@ -185,3 +187,127 @@ def test_a_word_with_odd_signs_is_matched_as_it_stands(planted, tmp_path):
         planted.sync()
     curate(planted, recipe(tmp_path, '[[filter]]\nuse = "mentions"\nwords = ["5$ (+ tax"]\n'))
     assert verdicts(planted) == {("odd", "mentions")}
+
+
+# Again, and back
+
+
+def everything(store):
+    return rows(
+        store,
+        "SELECT record, filter, reason, recipe, recipe_digest, time, score, rejects FROM verdicts ORDER BY ALL",
+    )
+
+
+def test_only_new_records_are_looked_at(planted):
+    assert curate(planted, load_recipe("starter")).new == 13
+    before = everything(planted)
+    assert curate(planted, load_recipe("starter")).new == 0
+    assert everything(planted) == before
+    with planted.writing("test"):
+        planted.add([record(60, id="T_INS_new", answer="…"), record(61, id="T_INS_fine")])
+        planted.sync()
+    assert curate(planted, load_recipe("starter")).new == 2
+    assert verdicts(planted) == EXPECTED | {("new", "empty")}
+
+
+def test_bit_by_bit_is_the_same_as_all_at_once(tmp_path):
+    """Duplicates among old and new records, of which the first by id stays, in whatever order they come."""
+    texts = list(PLANTED.items())
+    one, other = (Store.open(tmp_path / name, create=True) for name in ("one", "other"))
+    for store, bits in ((one, [texts]), (other, [texts[9:], texts[:4], texts[4:9]])):
+        for bit in bits:
+            with store.writing("test"):
+                store.add(
+                    [record(n, id=f"T_INS_{name}", **said) for n, (name, said) in enumerate(bit)]
+                )
+                store.sync()
+            curate(store, load_recipe("starter"))
+    assert verdicts(one) == verdicts(other) == EXPECTED
+
+
+def test_undo_brings_back_the_exact_former_view(planted, tmp_path):
+    text = 'name = "mine"\n[[filter]]\nuse = "too_long"\nwords = {}\n'
+    curate(planted, load_recipe("starter"))
+    views = [everything(planted)]
+    funnels = [None]
+    for words in (5, 100, 3):
+        funnels.append(curate(planted, recipe(tmp_path, text.format(words))))
+        views.append(everything(planted))
+    for _ in range(3):
+        views.pop()
+        funnels.pop()
+        assert undo(planted, "mine") == funnels[-1]
+        assert everything(planted) == views[-1]
+    with pytest.raises(RecipeError, match="nothing of the recipe 'mine'"):
+        undo(planted, "mine")
+    assert curate(planted, recipe(tmp_path, text.format(5))).new == 13
+
+
+def test_an_undo_that_was_killed_is_finished_by_the_next(planted, tmp_path, monkeypatch):
+    text = 'name = "mine"\n[[filter]]\nuse = "too_long"\nwords = {}\n'
+    curate(planted, recipe(tmp_path, text.format(5)))
+    before = everything(planted)
+    curate(planted, recipe(tmp_path, text.format(3)))
+    with monkeypatch.context() as patch:
+        patch.setattr("mimicit.curate.history.shutil.rmtree", lambda *a, **b: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            undo(planted, "mine")
+    undo(planted, "mine")
+    assert everything(planted) == before
+
+
+def test_a_recipe_s_name_leads_nowhere(planted, tmp_path):
+    curate(planted, recipe(tmp_path, 'name = "../../x"\n[[filter]]\nuse = "empty"\n'))
+    [folder] = (planted.path / "curation").iterdir()
+    assert ".." not in folder.name
+    assert rows(planted, "SELECT DISTINCT recipe FROM verdicts") == [("../../x",)]
+
+
+def test_every_filter_says_what_it_makes_of_one_record(planted):
+    curate(planted, load_recipe("starter"))
+    said = {one.filter: one for one in explain(planted, load_recipe("starter"), "T_INS_boxed")}
+    assert [name for name, one in said.items() if one.drops] == ["talks_about_annotations"]
+    assert said["talks_about_annotations"].reason == "it says bounding box"
+    said = {one.filter: one for one in explain(planted, load_recipe("starter"), "T_INS_twin")}
+    assert said["exact_duplicate"].reason == "the same as T_INS_good"
+    with pytest.raises(RecipeError, match="no record 'nobody'"):
+        explain(planted, load_recipe("starter"), "nobody")
+
+
+def test_a_filter_that_fails_on_one_record_costs_no_other(planted, tmp_path):
+    text = """
+[[filter]]
+use = "empty"
+[[filter]]
+name = "number"
+where = "CAST(if(answer = 'A number', 'x', '1') AS INTEGER) = 1"
+[[filter]]
+use = "too_long"
+"""
+    with planted.writing("test"):
+        planted.add(
+            [
+                record(70, id="T_INS_three", answer="It is number 3"),
+                record(71, id="T_INS_none", answer="A number"),
+            ]
+        )
+        planted.sync()
+    funnel = curate(planted, recipe(tmp_path, text))
+    assert verdicts(planted) == {("empty", "empty"), ("none", "error"), ("long", "too_long")}
+    assert funnel.stages[-1].filter == "error"
+    assert funnel.records - sum(stage.dropped for stage in funnel.stages) == funnel.accepted
+    [(reason,)] = rows(planted, "SELECT reason FROM verdicts WHERE filter = 'error'")
+    assert "number" in reason
+
+
+def test_a_recipe_may_be_yaml(planted, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "name: mine\nfilter:\n- use: too_long\n  words: 5\n- where: length(answer) < 9\n"
+    )
+    loaded = load_recipe(str(path))
+    assert [step.name for step in loaded.steps] == ["too_long", "where_2"]
+    path.write_text("filter: [")
+    with pytest.raises(RecipeError, match="not valid YAML"):
+        load_recipe(str(path))
