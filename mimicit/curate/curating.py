@@ -158,9 +158,9 @@ def _asked(
         except duckdb.Error as error:
             raise _fails(step, error) from None
     try:
-        connection.execute(_fresh([_said(n, step) for n, step in rows]))
+        connection.execute(_fresh(rows))
     except duckdb.Error:  # of one record, perhaps; then that one is told apart
-        connection.execute(_fresh([_said_or_error(n, step) for n, step in rows]))
+        connection.execute(_fresh_guarded(rows))
     found = connection.sql(
         "SELECT record, CAST(said[1] AS INTEGER) AS position, said[2] AS filter, "
         "TRY_CAST(said[3] AS DOUBLE) AS score, said[4] AS reason FROM fresh"
@@ -169,30 +169,41 @@ def _asked(
         yield pa.Table.from_batches([batch]).select(_judged_schema().names).cast(_judged_schema())
 
 
-def _fresh(sayings: list[str]) -> str:
+def _fresh(rows: list[tuple[int, Step]]) -> str:
     """Return the query that asks one filter after the other, until one says something."""
-    said = f"coalesce({', '.join(sayings)})" if sayings else "NULL::VARCHAR[]"
-    return (
-        f"CREATE OR REPLACE TEMP TABLE fresh AS SELECT id AS record, {said} AS said "
-        "FROM measured WHERE _row IN (SELECT _row FROM new_rows)"
+    asked = ", ".join(_said(n, step, f"({step.reason})", f"({step.score})") for n, step in rows)
+    return _FRESH.format(said=f"coalesce({asked})" if rows else "NULL::VARCHAR[]", rows=_NEW)
+
+
+def _fresh_guarded(rows: list[tuple[int, Step]]) -> str:
+    """As `_fresh`, where a filter that fails on a record says that it does.
+
+    Each is asked in a column of its own: what DuckDB computes once for several places, it may compute outside of TRY.
+    """
+    tried = "".join(
+        f", TRY({{'reason': ({step.reason})}}) AS reason_{n}, TRY({step.score}) AS score_{n}"
+        for n, step in rows
     )
-
-
-def _said(position: int, step: Step) -> str:
-    reason = f"CAST(({step.reason}) AS VARCHAR)"
-    return (
-        f"CASE WHEN ({step.reason}) IS NOT NULL THEN ['{position}', {quoted(step.name)}, "
-        f"CAST(({step.score}) AS VARCHAR), {reason}] END"
+    asked = ", ".join(
+        f"CASE WHEN reason_{n} IS NULL THEN ['{n}', '{ERROR}', NULL, {_failed(step)}] "
+        f"ELSE {_said(n, step, f'reason_{n}.reason', f'score_{n}')} END"
+        for n, step in rows
     )
+    return _FRESH.format(said=f"coalesce({asked})", rows=f"(SELECT id{tried} FROM {_NEW})")
 
 
-def _said_or_error(position: int, step: Step) -> str:
-    """As `_said`, and where that fails a verdict that says so."""
-    said = f"TRY({{'said': {_said(position, step)}}})"
-    failed = f"it cannot be asked: {step.name}"
+_NEW = "measured WHERE _row IN (SELECT _row FROM new_rows)"
+_FRESH = "CREATE OR REPLACE TEMP TABLE fresh AS SELECT id AS record, {said} AS said FROM {rows}"
+
+
+def _failed(step: Step) -> str:
+    return quoted(f"it cannot be asked: {step.name}")
+
+
+def _said(position: int, step: Step, reason: str, score: str) -> str:
     return (
-        f"CASE WHEN {said} IS NULL THEN ['{position}', '{ERROR}', NULL, {quoted(failed)}] "
-        f"ELSE {said}.said END"
+        f"CASE WHEN {reason} IS NOT NULL THEN ['{position}', {quoted(step.name)}, "
+        f"CAST({score} AS VARCHAR), CAST({reason} AS VARCHAR)] END"
     )
 
 

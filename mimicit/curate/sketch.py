@@ -136,7 +136,10 @@ def _spread(values: np.ndarray) -> np.ndarray:
 
 
 def _digests(shingles: _Shingles, spread: np.ndarray) -> np.ndarray:
-    """Add up the shingles of each text; a text that has none is one itself."""
+    """Add up the shingles of each text; a text that has none is one itself.
+
+    63 bits are kept: DuckDB 1 hands larger numbers to Arrow as what they are not.
+    """
     import numpy as np
 
     starts, length = shingles.starts, shingles.length
@@ -147,7 +150,7 @@ def _digests(shingles: _Shingles, spread: np.ndarray) -> np.ndarray:
     surplus = np.diff(starts) - np.maximum(length - SHINGLE + 1, 1)
     digest -= np.maximum(surplus, 0).astype(np.uint64) * room[np.maximum(starts[1:] - 1, 0)]
     digest[np.diff(starts) == 0] = 0
-    return digest
+    return digest & np.uint64(2**63 - 1)
 
 
 def _shingled(texts: pyarrow.Array) -> _Shingles:

@@ -12,11 +12,11 @@ SAME = Measure(
     columns={"asked": "UBIGINT", "said": "UBIGINT", "text": "UBIGINT"},
     reads=("instruction", "answer", "image_ids"),
     sql={
-        "asked": f"md5_number_lower(concat_ws(chr(31), {normal('instruction')}, {_PICTURES}))",
-        "said": f"md5_number_lower(concat_ws(chr(31), {_SAID}, {_PICTURES}))",
-        "text": f"md5_number_lower(concat_ws(chr(31), {_SAID}))",
+        # 63 bits: DuckDB 1 hands larger numbers to Arrow as what they are not.
+        "asked": f"md5_number_lower(concat_ws(chr(31), {normal('instruction')}, {_PICTURES})) >> 1",
+        "said": f"md5_number_lower(concat_ws(chr(31), {_SAID}, {_PICTURES})) >> 1",
+        "text": f"md5_number_lower(concat_ws(chr(31), {_SAID})) >> 1",
     },
-    version=2,
 )
 """Digests, the same with every DuckDB, of the question, and of question and answer, with the pictures they are about, and of these without the pictures; case, punctuation and spacing make no difference."""
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pyarrow as pa
 import pytest
@@ -30,10 +31,14 @@ def names_nobody(store, **changes):
     write_part(store.path / "text" / "p-00009.parquet", iter([table]), schema)
 
 
+LITTLE = "32MB" if version("duckdb") >= "2" else "48MB"
+"""Of memory, for DuckDB; version 1 needs more for the same."""
+
+
 def test_a_dataset_in_which_every_reference_dangles_fits_into_little_memory(
     store, here, monkeypatch
 ):
-    monkeypatch.setattr(sys.modules[Bench.__module__], "MEMORY", "32MB")
+    monkeypatch.setattr(sys.modules[Bench.__module__], "MEMORY", LITTLE)
     names_nobody(store)
     with repairing(store) as (report, repaired):
         assert report.counts == {"dangling-relation": MANY}
@@ -46,7 +51,7 @@ def test_a_dataset_in_which_every_reference_dangles_fits_into_little_memory(
 
 
 def test_a_dataset_of_broken_talks_fits_into_little_memory(store, here, monkeypatch):
-    monkeypatch.setattr(sys.modules[Bench.__module__], "MEMORY", "32MB")
+    monkeypatch.setattr(sys.modules[Bench.__module__], "MEMORY", LITTLE)
     names_nobody(
         store, rel_ins_ids=[[]] * MANY, conversation=[f"T{n // 4}" for n in range(MANY)], turn=[n % 4 or 1 for n in range(MANY)]
     )  # fmt: skip
