@@ -3,14 +3,13 @@
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
 
 import pytest
 
+from mimicit.ledger_files import open_ledger
 from syphus.task import load_task
 from tests.conftest import ROOT
 from tests.server import Provider, good, serve
@@ -52,7 +51,7 @@ def test_killed_while_it_asks_and_run_again_nothing_is_paid_twice(bare_task, pho
             )  # fmt: skip
 
         def ledger(query):
-            with closing(sqlite3.connect(tmp_path / "birds.coldstart" / "ledger.sqlite")) as opened:
+            with open_ledger(tmp_path / "birds.coldstart" / "ledger.sqlite") as opened:
                 return opened.execute(query).fetchall()
 
         def kept():
