@@ -304,8 +304,9 @@ class Store:
 
     def _clear_up(self) -> None:
         """Delete what a killed writer left behind."""
-        for leftover in self.path.glob("*/.*.staged"):
-            leftover.unlink()
+        for place in ("*", "measures/*", "measures/*/*", "curation/*/judged/*"):
+            for leftover in self.path.glob(f"{place}/.*.staged"):
+                leftover.unlink()
         for folder in ("text", "verdicts", "relations"):
             for part in replaced_parts(self.path / folder):
                 part.unlink()

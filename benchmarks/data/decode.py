@@ -40,19 +40,19 @@ def main() -> None:
     import torch
     from reference import drawn, tensor
 
-    from mimicit.media import tensors
+    from mimicit.media import tensors, turbo
 
     torch.set_num_threads(1)
     count, rounds = (16, 3) if options.quick else (64, 15)
     jpegs = [drawn(n) for n in range(count)]
-    turbo = tensors._simplejpeg
+    package = turbo.simplejpeg
 
     def without_simplejpeg(data: bytes) -> torch.Tensor:
-        tensors._simplejpeg = lambda: None  # type: ignore[assignment]
+        turbo.simplejpeg = lambda: None
         try:
             return tensors.floats(tensors.pixels(data, SIDE))
         finally:
-            tensors._simplejpeg = turbo
+            turbo.simplejpeg = package
 
     ways: list[tuple[str, Way, str]] = [
         ("reference", lambda data: tensor(data, SIDE), ""),

@@ -6,9 +6,9 @@ A filter sees what the ones before it let through, so of two duplicates the good
 of any recipe speaks against it. What filters of one record say is remembered by recipe and asked only of new records; what
 filters of many records say is asked again, from measures:
 
-    curation/starter/judged/j-00000.parquet      each record that was looked at, and the first filter of one record that drops it
-    curation/starter/funnel.json                 the last funnel, and the digest of the recipe that was asked
-    curation/starter/before/1/                   the verdicts as they were before, for --undo
+    curation/starter/judged/<digest>/j-00000.parquet   each record that was looked at, and the first filter of one record that drops it
+    curation/starter/funnel.json                       the last funnel, and the digest of the recipe that was asked
+    curation/starter/before/1/                         the verdicts as they were before, for --undo
 """
 
 from __future__ import annotations

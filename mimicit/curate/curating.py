@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -9,12 +10,12 @@ from typing import TYPE_CHECKING
 from mimicit.catalog import scalar
 from mimicit.curate.base import quoted
 from mimicit.curate.filters import MEASURES
-from mimicit.curate.history import folder_of, last_funnel, note, noted, parts_of_recipe, set_aside
+from mimicit.curate.history import folder_of, note, noted, parts_of_recipe, set_aside
 from mimicit.curate.measures import attach, new_rows
 from mimicit.curate.recipe import Recipe, Step
 from mimicit.curate.stages import Funnel, Stage
 from mimicit.errors import QueryError, RecipeError
-from mimicit.parts import next_part, parts_of
+from mimicit.parts import merge_small, next_part, parts_of
 from mimicit.parts import write_part as write_parquet
 from mimicit.sandbox import predicate
 from mimicit.schema import verdict_schema
@@ -46,27 +47,27 @@ def curate(store: Store, recipe: Recipe) -> Funnel:
         old = parts_of_recipe(store, recipe.name)
         with store.reading() as connection:
             funnel, verdicts = _judge(store, connection, recipe, folder)
-        if _is_news(folder, funnel, recipe, old):
+            is_news = noted(folder).get("digest") != recipe.digest or _differs(connection, recipe)
+        if is_news:  # else they stay, with their time
             if verdicts.num_rows:
                 store.write_part("verdicts", "v", verdicts)
             set_aside(store, folder, old)
-        note(folder, funnel, recipe.digest, recipe.rows_digest)
+        note(folder, funnel, recipe.digest)
         store.sync()
     return funnel
 
 
-def _is_news(folder: Path, funnel: Funnel, recipe: Recipe, old: list[str]) -> bool:
-    """Say whether the verdicts differ from those that are there: if not, they stay, with their time."""
-    before = noted(folder)
-    said = last_funnel(folder)
-    return not (
-        said is not None
-        and before.get("digest") == recipe.digest
-        and (said.records, said.accepted, said.stages)
-        == (funnel.records, funnel.accepted, funnel.stages)
-        and funnel.new == 0
-        and (bool(old) or not any(stage.dropped for stage in funnel.stages))
+def _differs(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> bool:
+    """Say whether what is to be dropped is anything else than the verdicts that are there."""
+    is_said = "SELECT record, filter, reason, score FROM dropped"
+    was_said = (
+        f"SELECT record, filter, reason, score FROM verdicts WHERE recipe = {quoted(recipe.name)}"
     )
+    found = connection.execute(
+        f"SELECT 1 FROM (({is_said} EXCEPT ALL {was_said}) UNION ALL "
+        f"({was_said} EXCEPT ALL {is_said})) LIMIT 1"
+    ).fetchall()
+    return bool(found)
 
 
 def _judge(
@@ -123,20 +124,25 @@ def _judge_rows(connection: duckdb.DuckDBPyConnection, recipe: Recipe, folder: P
     """Have the table `judged`: each record, and the first filter of one record that drops it; return how many were new."""
     import pyarrow.dataset
 
-    kept = folder / "judged"
-    if noted(folder).get("rows") != recipe.rows_digest:
-        for path in kept.glob("*"):
-            path.unlink()
+    # Under the digest of what was asked: another recipe of the same name has answers of its own.
+    kept = folder / "judged" / recipe.rows_digest
     schema = _judged_schema()
-    if paths := parts_of(kept):
-        connection.register("judged", pyarrow.dataset.dataset(paths, schema))
-    else:
-        connection.register("judged", schema.empty_table())
+
+    def register() -> None:
+        paths = parts_of(kept)
+        known = pyarrow.dataset.dataset(paths, schema) if paths else schema.empty_table()
+        connection.register("judged", known)
+
+    register()
     new = new_rows(connection, "judged", "record")
     if new:
         kept.mkdir(parents=True, exist_ok=True)
         write_parquet(next_part(kept, "j"), _asked(connection, recipe.steps), schema)
-        connection.register("judged", pyarrow.dataset.dataset(parts_of(kept), schema))
+        merge_small(kept, schema)
+        register()
+    for other in kept.parent.glob("*"):
+        if other != kept:
+            shutil.rmtree(other)
     return new
 
 
@@ -160,7 +166,10 @@ def _asked(
     try:
         connection.execute(_fresh(rows))
     except duckdb.Error:  # of one record, perhaps; then that one is told apart
-        connection.execute(_fresh_guarded(rows))
+        try:
+            connection.execute(_fresh_guarded(rows))
+        except duckdb.Error as error:
+            raise RecipeError(f"a filter fails: {str(error).splitlines()[0]}") from None
     found = connection.sql(
         "SELECT record, CAST(said[1] AS INTEGER) AS position, said[2] AS filter, "
         "TRY_CAST(said[3] AS DOUBLE) AS score, said[4] AS reason FROM fresh"

@@ -15,8 +15,9 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
-from mimicit.errors import MissingExtraError, PictureError
-from mimicit.media.picture import LARGE_PIXELS, decode, is_turned
+from mimicit.errors import MissingExtraError
+from mimicit.media import turbo
+from mimicit.media.picture import decode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,8 +38,6 @@ FLAT = 2.0
 """Standard deviation of brightness, of 255, below which a picture has no hash."""
 BANDS = 4
 """Two hashes that differ in fewer bits than there are bands agree in one band."""
-_JPEG = b"\xff\xd8\xff"
-_EXIF_WITHIN = 1 << 16
 
 
 def hashes_of(pictures: Sequence[bytes]) -> list[int | None]:
@@ -74,10 +73,10 @@ def grey(data: bytes, *, enough: int = ENOUGH, name: str = "a picture") -> Grey:
         PictureError: not a picture, damaged, or past the limits; the message names it.
     """
     np = numpy()
-    decoded = _turbo(data, enough)
-    if decoded is None:
-        decoded = np.asarray(decode(data, name=name, at_least=enough).convert("L"))
-    return decoded
+    array = turbo.decoded(data, colours="GRAY", at_least=enough)
+    if array is None:
+        return cast("Grey", np.asarray(decode(data, name=name, at_least=enough).convert("L")))
+    return cast("Grey", array[:, :, 0])
 
 
 def small_of(picture: Grey) -> Grey:
@@ -129,39 +128,3 @@ def _waves() -> Waves:
     found = np.cos(np.arange(9)[:, None] * places).astype(np.float32)
     found[0] *= np.float32(0.5**0.5)
     return cast("Waves", found)
-
-
-def _turbo(data: bytes, enough: int) -> Grey | None:
-    """Decode a plain upright JPEG of harmless size; None for everything else."""
-    turbo = _simplejpeg()
-    if turbo is None or not data.startswith(_JPEG) or _is_turned(data):
-        return None
-    try:
-        height, width, space, _ = turbo.decode_jpeg_header(data)
-        if height * width > LARGE_PIXELS or space in ("CMYK", "YCCK"):
-            return None
-        decoded: Grey = turbo.decode_jpeg(
-            data, colorspace="GRAY", min_height=min(enough, height), min_width=min(enough, width)
-        )[:, :, 0]
-    except ValueError:  # Pillow decides whether it is only odd, and says what is wrong
-        return None
-    return decoded
-
-
-def _is_turned(data: bytes) -> bool:
-    """Say whether a JPEG's EXIF block turns it, or cannot be read."""
-    if data.find(b"Exif\0\0", 0, _EXIF_WITHIN) < 0:
-        return False
-    try:
-        return is_turned(data)
-    except PictureError:
-        return True
-
-
-@cache
-def _simplejpeg() -> Any | None:
-    try:
-        import simplejpeg
-    except ImportError:
-        return None
-    return simplejpeg

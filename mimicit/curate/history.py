@@ -37,9 +37,9 @@ def noted(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def note(folder: Path, funnel: Funnel, digest: str, rows: str) -> None:
+def note(folder: Path, funnel: Funnel, digest: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    said = {"digest": digest, "rows": rows, "funnel": asdict(funnel)}
+    said = {"digest": digest, "funnel": asdict(funnel)}
     with staged(folder / "funnel.json") as file:
         file.write(json.dumps(said, ensure_ascii=False, indent=1).encode() + b"\n")
 
@@ -87,7 +87,6 @@ def undo(store: Store, recipe: str) -> Funnel | None:
             path.rename(next_part(store.path / "verdicts", "v"))
         for part in replaced:
             (store.path / part).unlink(missing_ok=True)
-        shutil.rmtree(folder / "judged", ignore_errors=True)  # it is asked again, if at all
         (folder / "funnel.json").unlink(missing_ok=True)
         if (aside / "funnel.json").exists():
             shutil.copy(aside / "funnel.json", folder / "funnel.json")

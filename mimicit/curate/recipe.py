@@ -16,6 +16,7 @@ import difflib
 import hashlib
 import inspect
 import json
+import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -29,6 +30,10 @@ from mimicit.curate.filters import FILTERS, MEASURES
 from mimicit.errors import RecipeError
 
 RECIPES = Path(__file__).parent / "recipes"
+
+
+_LOOKS_AROUND = re.compile(r"\b(select|from|over)\b", re.IGNORECASE)
+"""In a predicate: it may say something else of a record when others change, so it is asked each time."""
 
 
 @dataclass(frozen=True)
@@ -150,9 +155,14 @@ def _of_predicate(key: str, entry: dict[str, Any], where: str, number: int) -> S
     predicate, name = entry.pop(key), str(entry.pop("name", f"{key}_{number}"))
     if entry or not isinstance(predicate, str):
         raise RecipeError(f"{where} takes `{key}` (an SQL predicate) and `name` only")
-    reason = quoted(f"not: {predicate}")
-    expression = f"CASE WHEN NOT coalesce(({predicate}), false) THEN {reason} END"
-    return Step(name, "row", expression, predicate=predicate)
+    reason, fails = quoted(f"not: {predicate}"), f"NOT coalesce(({predicate}), false)"
+    if _LOOKS_AROUND.search(predicate):
+        query = (
+            f"SELECT id, {reason} AS reason, NULL AS score "
+            f"FROM (SELECT id, {fails} AS fails FROM candidates) WHERE fails"
+        )
+        return Step(name, "group", query, predicate=predicate)
+    return Step(name, "row", f"CASE WHEN {fails} THEN {reason} END", predicate=predicate)
 
 
 def _check_type(value: object, annotation: str, where: str) -> None:

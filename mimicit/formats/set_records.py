@@ -23,7 +23,7 @@ from mimicit.errors import PictureError
 from mimicit.formats.base import BadRow, ReadOptions
 from mimicit.formats.set_rows import RowError, rows
 from mimicit.media import picture
-from mimicit.schema import ImageRecord, Instruction
+from mimicit.schema import ImageRecord, Instruction, is_id
 
 Item = Instruction | ImageRecord | BadRow
 
@@ -37,7 +37,6 @@ ANSWERING = ("gpt", "assistant")
 ORIGIN = ("ds_name", "origin_dataset", "origin_split", "idx", "image_path")
 """What rows of preferences say of themselves."""
 
-_ID = re.compile(r"[^\x00-\x1f\x7f]{1,512}")
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,5}$")
 _BEFORE = re.compile(rf"\s*(?:{IMAGE}\s*)+")
 _BEHIND = re.compile(rf"\s*(?:{IMAGE[::-1]}\s*)+")
@@ -146,7 +145,7 @@ def digest(*texts: str, length: int = 8) -> str:
 
 
 def checked_id(id_: str) -> str:
-    if not _ID.fullmatch(id_):
+    if not is_id(id_):
         raise RowError(f"{id_[:80]!r} cannot be an id: it is too long, or has control characters")
     return id_
 

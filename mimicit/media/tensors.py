@@ -18,11 +18,11 @@ A JPEG can be decoded at a fraction of its size. No fraction gave the same value
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from mimicit.errors import MissingExtraError, PictureError
-from mimicit.media.picture import LARGE_PIXELS, decode, is_turned
+from mimicit.errors import MissingExtraError
+from mimicit.media import turbo
+from mimicit.media.picture import decode
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,9 +32,6 @@ Quality = Literal["exact", "good", "draft"]
 
 DRAFT = 2
 """A draft is decoded to at least so many times the wanted size."""
-_JPEG = b"\xff\xd8\xff"
-_EXIF_WITHIN = 1 << 16
-"""Bytes from the start in which an EXIF block begins, where there is one."""
 
 
 def pixels(
@@ -61,11 +58,13 @@ def pixels(
     torch = _torch()
     height, width = (size, size) if isinstance(size, int) else size
     least = DRAFT * max(height, width) if quality == "draft" else None
-    decoded = _turbo(data, least, truncated=truncated)
-    if decoded is None:
+    array = turbo.decoded(data, at_least=least or 0, truncated=truncated)
+    if array is None:
         decoded = _as_tensor(decode(data, name=name, at_least=least))
+    else:
+        decoded = torch.from_numpy(array)
     shrinks = decoded.shape[0] >= height and decoded.shape[1] >= width
-    if quality == "exact" or not shrinks or not data.startswith(_JPEG):
+    if quality == "exact" or not shrinks or not data.startswith(turbo.JPEG):
         return _resized_by_pillow(decoded, (width, height)).permute(2, 0, 1).contiguous()
     # Colours stay innermost in memory until here: that is the layout for which torch has a fast filter.
     resized: Tensor = torch.nn.functional.interpolate(
@@ -100,34 +99,6 @@ def floats(values: Tensor) -> Tensor:
     return scaled
 
 
-def _turbo(data: bytes, least: int | None, *, truncated: bool) -> Tensor | None:
-    """Decode a plain upright JPEG of harmless size to RGB (HWC); None for everything else."""
-    turbo = _simplejpeg()
-    if turbo is None or not data.startswith(_JPEG) or _is_turned(data):
-        return None
-    try:
-        height, width, space, _ = turbo.decode_jpeg_header(data)
-        if height * width > LARGE_PIXELS or space in ("CMYK", "YCCK"):
-            return None
-        decoded = turbo.decode_jpeg(
-            data, min_height=least or 0, min_width=least or 0, strict=not truncated
-        )
-    except ValueError:  # Pillow decides whether it is only odd, and says what is wrong
-        return None
-    found: Tensor = _torch().from_numpy(decoded)
-    return found
-
-
-def _is_turned(data: bytes) -> bool:
-    """Say whether a JPEG's EXIF block turns it, or cannot be read."""
-    if data.find(b"Exif\0\0", 0, _EXIF_WITHIN) < 0:
-        return False
-    try:
-        return is_turned(data)
-    except PictureError:
-        return True
-
-
 def _as_tensor(image: Image) -> Tensor:
     """Return an RGB image's bytes, HWC."""
     found: Tensor = _torch().frombuffer(bytearray(image.tobytes()), dtype=_torch().uint8)
@@ -148,12 +119,3 @@ def _torch() -> Any:
     except ImportError:
         raise MissingExtraError("torch", "train") from None
     return torch
-
-
-@cache
-def _simplejpeg() -> Any | None:
-    try:
-        import simplejpeg
-    except ImportError:
-        return None
-    return simplejpeg

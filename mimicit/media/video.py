@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mimicit.errors import MissingExtraError, PictureError
+from mimicit.media.turbo import simplejpeg
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -177,10 +178,10 @@ def size_of(frame: Any, shape: Fraction) -> tuple[int, int]:
 
 def jpeg_of(frame: Any, shape: Fraction) -> bytes:
     """Encode that picture as a JPEG, without making it where that can be."""
-    turbo = _simplejpeg()
-    if turbo is None or shape != 1 or _turn(frame) or not _is_as_in_a_jpeg(frame):
+    package = simplejpeg()
+    if package is None or shape != 1 or _turn(frame) or not _is_as_in_a_jpeg(frame):
         return jpeg(picture_of(frame, shape))
-    encoded: bytes = turbo.encode_jpeg_yuv_planes(*_full_planes(frame), quality=QUALITY)
+    encoded: bytes = package.encode_jpeg_yuv_planes(*_full_planes(frame), quality=QUALITY)
     return encoded
 
 
@@ -210,15 +211,6 @@ def _stretches() -> tuple[bytes, bytes, bytes]:
         bytes(min(max(round(value), 0), 255) for value in values) for values in (brightness, colour)
     )
     return bright, coloured, coloured
-
-
-@cache
-def _simplejpeg() -> Any | None:
-    try:
-        import simplejpeg
-    except ImportError:
-        return None
-    return simplejpeg
 
 
 def _turn(frame: Any) -> int:

@@ -311,3 +311,48 @@ def test_a_recipe_may_be_yaml(planted, tmp_path):
     path.write_text("filter: [")
     with pytest.raises(RecipeError, match="not valid YAML"):
         load_recipe(str(path))
+
+
+def test_what_a_changed_recipe_said_before_it_failed_is_not_taken_for_the_old_one_s(
+    planted, tmp_path
+):
+    """The changed recipe's filters of one record were asked; then its last filter fails, and the old recipe is asked again."""
+    text = 'name = "mine"\n[[filter]]\nuse = "too_long"\nwords = {}\n{}'
+    fails = (
+        "[[filter]]\nwhere = \"(SELECT CAST('x' || max(id) AS INTEGER) FROM instructions) > 0\"\n"
+    )
+    curate(planted, recipe(tmp_path, text.format(100, "")))
+    before = everything(planted)
+    with pytest.raises(RecipeError, match="where_2"):
+        curate(planted, recipe(tmp_path, text.format(3, fails)))
+    curate(planted, recipe(tmp_path, text.format(100, "")))
+    assert everything(planted) == before
+
+
+def test_verdicts_follow_what_they_are_about_though_the_funnel_looks_the_same(planted, tmp_path):
+    """A predicate over other tables is asked each time: here about what another recipe says."""
+    text = """name = "mine"
+[[filter]]
+where = "id NOT IN (SELECT record FROM verdicts WHERE filter LIKE 'other%')"
+"""
+    of_others = 'name = "others"\n[[filter]]\nname = "other"\nwhere = "id <> \'T_INS_{}\'"\n'
+    for dropped in ("again", "elsewhere"):
+        curate(planted, recipe(tmp_path, of_others.format(dropped)))
+        curate(planted, recipe(tmp_path, text))
+        assert verdicts(planted) == {(dropped, "other"), (dropped, "where_1")}
+
+
+def test_the_same_counts_and_examples_may_be_other_verdicts(store, tmp_path):
+    """Of five that are dropped the last is another one, which no count and no example tells."""
+    with store.writing("test"):
+        store.add([record(n, id=f"T_INS_{n}") for n in range(8)])
+        store.sync()
+    said = (
+        "[[filter]]\nwhere = \"id NOT IN (SELECT record FROM verdicts WHERE recipe = 'others')\"\n"
+    )
+    for last in (5, 6):
+        others = f"name = 'others'\n[[filter]]\nwhere = \"id NOT IN ('T_INS_0', 'T_INS_1', 'T_INS_2', 'T_INS_3', 'T_INS_{last}')\"\n"
+        curate(store, recipe(tmp_path, others))
+        curate(store, recipe(tmp_path, said))
+        found = rows(store, "SELECT max(record) FROM verdicts WHERE recipe <> 'others'")
+        assert found == [(f"T_INS_{last}",)]

@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from mimicit.errors import PictureError
-from mimicit.media import tensors
+from mimicit.media import turbo
 from mimicit.media.tensors import floats, pixels, stack
 
 torch = pytest.importorskip("torch")
@@ -32,7 +32,7 @@ def decoder(request, monkeypatch):
     if request.param == "simplejpeg":
         pytest.importorskip("simplejpeg")
     else:
-        monkeypatch.setattr(tensors, "_simplejpeg", BY["Pillow"])
+        monkeypatch.setattr(turbo, "simplejpeg", BY["Pillow"])
     return request.param
 
 

@@ -188,6 +188,6 @@ def test_other_frames_become_a_picture_first(other, monkeypatch):
 
 def test_without_simplejpeg_a_picture_is_made(monkeypatch):
     made = frame((160, 96), "yuv420p")
-    monkeypatch.setattr(video, "_simplejpeg", lambda: None)
+    monkeypatch.setattr(video, "simplejpeg", lambda: None)
     by_picture = video.jpeg(video.picture_of(made, Fraction(1)))
     assert video.jpeg_of(made, Fraction(1)) == by_picture

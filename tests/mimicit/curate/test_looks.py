@@ -10,6 +10,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from mimicit.curate import hashes, looks
 from mimicit.errors import MissingExtraError, PictureError
+from mimicit.media import turbo
 from mimicit.parts import parts_of
 from tests.mimicit.curate.drawn import TEXTS, encoded, page, photographs, stored
 
@@ -41,7 +42,7 @@ def apart(a: int, b: int) -> int:
 @pytest.mark.parametrize("simple", [True, False], ids=["simplejpeg", "Pillow"])
 def test_what_is_done_to_a_photograph_hardly_changes_its_hash(photos, monkeypatch, simple):
     if not simple:
-        monkeypatch.setattr(hashes, "_simplejpeg", lambda: None)
+        monkeypatch.setattr(turbo, "simplejpeg", lambda: None)
     distances: dict[str, list[int]] = {}
     for photo in photographs(photos).values():
         made = variants(photo)
