@@ -131,7 +131,7 @@ def wait_to_kill(
 
 
 def test_a_run_that_is_killed_again_and_again_makes_the_records_of_one_that_was_not(tmp_path):
-    rows, answers, fewest = (2_000, (5, 95), 30) if LONG else (300, (45, 90), 4)
+    rows, answers, fewest = (2_000, (5, 95), 30) if LONG else (600, (45, 90), 4)
     annotations = captions(tmp_path / "a.json", range(rows))
     with running(latency=0.05, spread=0.3) as server:
         code, said = generate(server, annotations, tmp_path / "calm", "--concurrency", AT_ONCE)

@@ -24,6 +24,11 @@ from mimicit.validate.scan import Item, Job
 Truth = tuple[int, int, str, int, int]
 """Part, row, mime, width, height of a picture that is not what is noted."""
 
+_NO_GUARD = (
+    "the processes that decode pictures cannot be started: a script that checks a dataset must do so under "
+    '`if __name__ == "__main__":`, since they import it'
+)
+
 
 class Checked(NamedTuple):
     pictures: int
@@ -55,6 +60,14 @@ def check_all(
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
+    """Return a pool of processes.
+
+    Raises:
+        DatasetError: this is one of them, which imports the script that started it.
+    """
+    # Python refuses only when the first process is started; until then it makes semaphores that nobody takes down.
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise DatasetError(_NO_GUARD)
     # Not forked: the parent has threads of DuckDB and Arrow, which a fork would not survive.
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
@@ -98,10 +111,7 @@ def _refuse_without_processes(pool: Executor) -> None:
         pool.submit(os.getpid).result()
     except BrokenProcessPool:
         pool.shutdown()
-        raise DatasetError(
-            "the processes that decode pictures cannot be started: a script that checks a dataset must do so under "
-            '`if __name__ == "__main__":`, since they import it'
-        ) from None
+        raise DatasetError(_NO_GUARD) from None
 
 
 def check(job: Job, decode: bool) -> Checked:

@@ -87,3 +87,4 @@ def test_a_script_without_a_guard_is_told_what_to_do(sound, tmp_path, guard):
     else:
         assert ran.returncode == 1
         assert 'must do so under `if __name__ == "__main__":`' in ran.stderr.splitlines()[-1]
+        assert "resource_tracker" not in ran.stderr
