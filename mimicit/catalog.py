@@ -8,7 +8,7 @@ No primary keys: on millions of rows they cost more than they tell.
     run_starts  run_ends  prompts  requests  sent  replies  failures  readings
     batches  batch_requests  batch_events                 from the ledger
     accepted  rejected  runs  attempts  costs  provenance  views
-    steps                                                 a view of what training runs wrote
+    annotations  splits  steps                            views: the newest of each, what training runs wrote
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ PARTS = {
     "images": "images",
     "verdicts": "verdicts",
     "relations": "relations",
+    "_annotations": "annotations",
+    "_splits": "splits",
 }
 """Table -> folder of its Parquet parts."""
 

@@ -5,7 +5,7 @@ Whoever changes a table or a view counts CATALOG_VERSION up: a catalog of anothe
 
 from mimicit.ledger_tables import LEDGER_TABLES
 
-CATALOG_VERSION = 6
+CATALOG_VERSION = 7
 
 TABLES = """
 CREATE TABLE instructions (
@@ -27,6 +27,11 @@ CREATE TABLE verdicts (
 CREATE TABLE relations (
     record VARCHAR, related VARCHAR[], strategy VARCHAR, seed BIGINT, part VARCHAR
 );
+CREATE TABLE _annotations (
+    pictures VARCHAR[], captions VARCHAR[], objects STRUCT("name" VARCHAR, box FLOAT[])[],
+    source VARCHAR, part VARCHAR
+);
+CREATE TABLE _splits ("name" VARCHAR, record VARCHAR, split VARCHAR, part VARCHAR);
 CREATE TABLE _steps (
     run VARCHAR, snapshot VARCHAR, step BIGINT, loss DOUBLE, lr DOUBLE, grad_norm DOUBLE,
     taught BIGINT, tokens BIGINT, seconds DOUBLE, waited DOUBLE,
@@ -39,6 +44,13 @@ CREATE TABLE _meta (catalog_version INTEGER, ledger VARCHAR);
 
 VIEWS = """
 CREATE VIEW steps AS SELECT * EXCLUDE (part) FROM _steps;
+CREATE VIEW annotations AS
+    SELECT * EXCLUDE (part) FROM _annotations
+    QUALIFY row_number() OVER (
+        PARTITION BY pictures, split_part(source, '#', 1) ORDER BY part DESC, rowid DESC) = 1;
+CREATE VIEW splits AS
+    SELECT * EXCLUDE (part) FROM _splits
+    WHERE part IN (SELECT max(part) FROM _splits GROUP BY "name");
 CREATE VIEW accepted AS
     SELECT * EXCLUDE (part) FROM instructions
     WHERE id NOT IN (SELECT record FROM verdicts WHERE coalesce(rejects, true));

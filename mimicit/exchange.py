@@ -30,7 +30,8 @@ from mimicit.imports import BadRows, Earlier, Noted, size_of
 from mimicit.known import Known
 from mimicit.parts import parts_of, read_columns
 from mimicit.schema import ImageRecord, Instruction, InstructionRow, Verdict, relation_schema
-from mimicit.store import Added, Store, text_table
+from mimicit.store import Added, Store
+from mimicit.tables import text_table
 
 BATCH = 20_000
 BATCH_BYTES = 64 << 20

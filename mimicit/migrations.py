@@ -11,7 +11,9 @@ from pathlib import Path
 from mimicit.errors import DatasetError
 
 MARKER = "dataset.json"
-FOLDERS = frozenset({"images", "text", "verdicts", "ledger", "snapshots", "relations"})
+FOLDERS = frozenset(
+    {"images", "text", "verdicts", "ledger", "snapshots", "relations", "annotations", "splits"}
+)
 """What the steps make."""
 
 
@@ -24,7 +26,16 @@ def m002_relations(folder: Path) -> None:
     (folder / "relations").mkdir(exist_ok=True)
 
 
-MIGRATIONS: tuple[Callable[[Path], None], ...] = (m001_first_layout, m002_relations)
+def m003_annotations_and_splits(folder: Path) -> None:
+    for name in ("annotations", "splits"):
+        (folder / name).mkdir(exist_ok=True)
+
+
+MIGRATIONS: tuple[Callable[[Path], None], ...] = (
+    m001_first_layout,
+    m002_relations,
+    m003_annotations_and_splits,
+)
 VERSION = len(MIGRATIONS)
 
 

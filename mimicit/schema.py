@@ -12,7 +12,8 @@ time order); `rel_ins_ids` name records that may serve as context. `request` and
 null for imported records. An *image record* is a picture's bytes exactly as they were given, and what was measured of them:
 `images/*.parquet`. A *verdict* is one filter's opinion of one record: `verdicts/*.parquet`. Records are content, verdicts are
 opinions about content; curation writes verdicts and never deletes a record. A *relation* lists the records that one strategy
-finds close to a record: `relations/*.parquet`.
+finds close to a record: `relations/*.parquet`. An *annotation* is what people said of some pictures, and what curation holds answers
+against: `annotations/*.parquet`. A *split* is a part of a dataset that a record is in, by the name of the splitting: `splits/*.parquet`.
 
 Columns are only ever added, nullable and at the end, so that a part of any age can be read: what it lacks is null.
 
@@ -120,6 +121,28 @@ class Verdict(_Frozen):
     """False: an opinion to look at or to select by, which leaves the record accepted."""
 
 
+class Thing(NamedTuple):
+    """Something that people saw in a picture."""
+
+    name: str
+    box: tuple[float, float, float, float] | None = None
+    """Left, top, right, bottom, as shares of the picture's width and height."""
+
+
+class Annotation(NamedTuple):
+    """What people said of a picture, or of several together.
+
+    A later one of the same pictures from the same file takes the place of an earlier one.
+    """
+
+    pictures: tuple[str, ...]
+    """Their ids."""
+    captions: tuple[str, ...] = ()
+    objects: tuple[Thing, ...] = ()
+    source: str | None = None
+    """File and row: "photos.json#42"."""
+
+
 class Meta(_Frozen):
     """The `meta` object of a published `*_instructions.json`."""
 
@@ -206,4 +229,28 @@ def relation_schema() -> pyarrow.Schema:
             pa.field("strategy", pa.string(), nullable=False),
             pa.field("seed", pa.int64(), nullable=False),
         ]
+    )
+
+
+@cache
+def annotation_schema() -> pyarrow.Schema:
+    import pyarrow as pa
+
+    thing = pa.struct([("name", pa.string()), ("box", pa.list_(pa.float32()))])
+    return pa.schema(
+        [
+            pa.field("pictures", pa.list_(pa.string()), nullable=False),
+            pa.field("captions", pa.list_(pa.string()), nullable=False),
+            pa.field("objects", pa.list_(thing), nullable=False),
+            pa.field("source", pa.string()),
+        ]
+    )
+
+
+@cache
+def split_schema() -> pyarrow.Schema:
+    import pyarrow as pa
+
+    return pa.schema(
+        [pa.field(name, pa.string(), nullable=False) for name in ("name", "record", "split")]
     )

@@ -17,12 +17,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mimicit import catalog, migrations
-from mimicit.columns import Rows, as_column, as_table
+from mimicit.columns import Rows, as_column
 from mimicit.errors import DatasetError, LockedError
 from mimicit.follower import Follower
 from mimicit.footers import Footers
@@ -30,19 +29,21 @@ from mimicit.known import Known
 from mimicit.parts import merge_small, next_part, parts_of, read_columns, replaced_parts, write_part
 from mimicit.pictures import Pictures
 from mimicit.schema import (
+    Annotation,
     ImageRecord,
     Instruction,
     InstructionRow,
     Verdict,
+    annotation_schema,
     text_schema,
     verdict_schema,
 )
 from mimicit.shards import SHARD_BYTES, ShardWriter
+from mimicit.tables import annotation_table, as_rows, split_parts, split_table, text_table
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow
-    from pydantic import BaseModel
 
 
 @dataclass
@@ -221,10 +222,28 @@ class Store:
         now = int(time.time() * 1e6)
         for recipe in sorted({verdict.recipe for verdict in verdicts}):
             said = [verdict for verdict in verdicts if verdict.recipe == recipe]
-            table = _table(said, verdict_schema(), time=[now] * len(said))
+            table = as_rows(said, verdict_schema(), time=[now] * len(said))
             self.write_part("verdicts", "v", table)
         if verdicts:
             merge_small(self.path / "verdicts", verdict_schema(), alike="recipe")
+
+    def add_annotations(self, annotations: Sequence[Annotation]) -> None:
+        """Write what people said of pictures as a new part."""
+        if annotations:
+            self.write_part("annotations", "n", annotation_table(annotations))
+            merge_small(self.path / "annotations", annotation_schema())
+
+    def write_splits(self, name: str, members: pyarrow.Table) -> None:
+        """Say which split each record is in, in place of what was said under this name before.
+
+        Args:
+            name: Of the splitting.
+            members: With the columns `record` and `split`.
+        """
+        old = split_parts(self.path / "splits", name)
+        self.write_part("splits", "d", split_table(name, members))
+        for path in old:  # the newest part of a name counts, should a kill come between
+            path.unlink()
 
     def write_part(
         self, folder: str, letter: str, rows: pyarrow.Table | pyarrow.RecordBatchReader
@@ -307,7 +326,7 @@ class Store:
         for place in ("*", "measures/*", "measures/*/*", "curation/*/judged/*"):
             for leftover in self.path.glob(f"{place}/.*.staged"):
                 leftover.unlink()
-        for folder in ("text", "verdicts", "relations"):
+        for folder in ("text", "verdicts", "relations", "annotations"):
             for part in replaced_parts(self.path / folder):
                 part.unlink()
         spilt = self.path / catalog.SPILL
@@ -350,28 +369,6 @@ class Store:
             found = batch.filter(pc.is_in(batch["id"], listed))
             if found.num_rows:
                 yield from found.to_pylist()
-
-
-def _table(
-    records: Sequence[BaseModel | InstructionRow], schema: pyarrow.Schema, **columns: Sequence[Any]
-) -> pyarrow.Table:
-    """Lay records out as columns: those that are named here, and their fields."""
-    names = [name for name in schema.names if name not in columns]
-    if all(type(record) is InstructionRow for record in records):
-        values = zip(*records, strict=True)  # its fields are the schema's
-    else:
-        values = zip(*map(attrgetter(*names), records), strict=True)
-    columns |= dict(zip(names, values, strict=True))
-    return as_table(columns, schema)
-
-
-def text_table(records: Sequence[Instruction | InstructionRow]) -> pyarrow.Table:
-    """Lay records out as columns.
-
-    Raises:
-        UnicodeEncodeError: one of them holds half of a character.
-    """
-    return _table(records, text_schema())
 
 
 def _places() -> pyarrow.DataType:

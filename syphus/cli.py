@@ -24,6 +24,7 @@ from syphus.commands import shared
 COMMANDS = {
     "annotate": "Let a vision model write captions and boxes for pictures that have none.",
     "generate": "Ask a model for question–answer pairs about annotated pictures.",
+    "attach": "Put what people annotated beside pictures that a dataset holds.",
     "translate": "Translate the accepted records into other languages, as records of their own.",
     "judge": "Let a model rate records from 1 to 5 against the annotations that they were made from.",
     "coldstart": "Collect examples for a task: a model writes without any, you keep the best, and they join the task folder.",

@@ -15,14 +15,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from mimicit.errors import PictureError
-from mimicit.schema import ImageRecord, Instruction
+from mimicit.schema import Annotation, ImageRecord, Instruction
 from mimicit.store import Store
 from syphus.annotations.context import Context, Problem
+from syphus.annotations.kept import annotations_of
 from syphus.asking import UNASKED, Asker, Tally, Unasked
 from syphus.errors import BudgetError, ProviderError, StopError
 from syphus.fit import Cuts
@@ -89,6 +90,7 @@ class _Finished:
     reply: Reply
     made: Records
     images: tuple[ImageRecord, ...] = ()
+    annotations: list[Annotation] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,13 +204,15 @@ class _Run:
             for record in made.records:
                 await self.taken(record)
         size = sum(len(image.image) for image in images)
-        await self.buffer.put(_Finished(context.id, reply, made, images), size)
+        told = annotations_of(context, ids)
+        await self.buffer.put(_Finished(context.id, reply, made, images, told), size)
 
     def _write(self, finished: list[_Finished]) -> None:
         """Write pictures, the records that name them, and what speaks against these."""
         added = self.store.add_images(image for one in finished for image in one.images)
         for id_ in added.conflicts:
             self.report.note(Problem(id_, "the dataset has another picture of this id; it stays"))
+        self.store.add_annotations([told for one in finished for told in one.annotations])
         stored = self.store.add([row for one in finished for row in one.made.rows])
         self.report.differing += len(stored.conflicts)
         self.store.add_verdicts([verdict for one in finished for verdict in one.made.verdicts])

@@ -20,7 +20,8 @@ from mimicit.formats.items import Block
 from mimicit.formats.mimicit_records import Records, quotes
 from mimicit.parts import parts_of
 from mimicit.schema import Instruction
-from mimicit.store import Store, text_table
+from mimicit.store import Store
+from mimicit.tables import text_table
 from tests.builders import record
 from tests.mimicit.test_store import count
 

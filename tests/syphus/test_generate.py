@@ -55,6 +55,9 @@ def test_a_record_can_tell_its_whole_history(store, tmp_path, photos):
     assert (json.loads(arguments), outcome) == (["generate", "x"], "done")
     assert {"python", "mimicit", "duckdb"} <= set(json.loads(versions))
     assert rows(store, "SELECT list_sort(list(outcome)) FROM attempts") == [(["answered"],)]
+    assert rows(store, "SELECT pictures, captions, source FROM annotations") == [
+        (["LA_IMG_chelsea"], ["A photo of chelsea.png.", "It is chelsea.png."], "a.json#0")
+    ]
 
 
 def test_pictures_are_stored_as_they_are_and_named_by_the_records(store, tmp_path, photos):
