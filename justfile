@@ -17,7 +17,7 @@ setup:
     echo "installing into .venv (a few minutes the first time)" >&2
     # torch first: what depends on it then takes the build that is there.
     {{ python }} -m pip install -q --disable-pip-version-check -c constraints.txt torch
-    {{ python }} -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[local,train,batch,video,data,hub,translate,ocr,similar,curate,dev]'
+    {{ python }} -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[local,train,batch,video,data,hub,translate,ocr,similar,curate,ground,review,dev]'
     touch .venv/.ready
 
 # From annotated photos to a model that answers, with the embedded language model

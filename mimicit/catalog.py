@@ -85,6 +85,7 @@ def connect(
         config |= {"threads": 1, "memory_limit": memory, "temp_directory": str(spill)}
     connection = duckdb.connect(":memory:", config=config)
     try:
+        connection.execute("SET enable_progress_bar = false")  # it would stand among the results
         while True:
             try:
                 connection.execute(f"ATTACH {_quoted(str(path))} AS catalog ({mode})")

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from mimicit.commands.convert import convert
+from mimicit.commands.curate import curate
+from mimicit.commands.decontaminate import decontaminate
 from mimicit.commands.freeze import freeze
 from mimicit.commands.open import open_
 from mimicit.commands.push import push
+from mimicit.commands.report import report
+from mimicit.commands.review import review
+from mimicit.commands.sample import sample
+from mimicit.commands.split import split as split_
+from mimicit.commands.stats import stats
 from mimicit.commands.validate import validate
 from mimicit.format_names import FORMATS
-
-if TYPE_CHECKING:
-    from mimicit.curate import Funnel, Said
 
 data = typer.Typer(
     no_args_is_help=True,
@@ -115,6 +119,10 @@ def export(
         typer.Option(help="NAME=SHARE of the conversations beside `train`: validation=0.05."),
     ] = [],  # noqa: B006 - Typer copies it
     seed: Annotated[int, typer.Option(help="Another one draws other splits.")] = 0,
+    splits: Annotated[
+        str | None,
+        typer.Option("--splits", metavar="NAME", help="As `data split` stored them, instead."),
+    ] = None,
     shard_mb: Annotated[
         int, typer.Option(min=1, help="Megabytes of pictures in a file, where there are several.")
     ] = 512,
@@ -132,9 +140,11 @@ def export(
     from mimicit.store import Store
 
     writer = writable(format)
+    if splits and format == "mimicit":
+        raise typer.BadParameter("files of MIMIC-IT have no splits; choose one with --where")
     store = Store.open(dataset)
     store.refresh()
-    options = WriteOptions(where, related, _splits(split), seed, shard_mb << 20)
+    options = WriteOptions(where, related, _splits(split), seed, shard_mb << 20, splits)
     written = writer.write(store, out, options)
     _print(
         json,
@@ -145,54 +155,7 @@ def export(
 
 data.command()(convert)
 data.command()(push)
-
-
-@data.command()
-def curate(
-    recipe: Annotated[
-        str, typer.Argument(help="A shipped recipe (starter), or a TOML or YAML file.")
-    ],
-    dataset: Dataset,
-    undo: Annotated[
-        bool, typer.Option("--undo", help="Take the recipe's last opinion back.")
-    ] = False,
-    explain: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ID", help="Say what each filter makes of one record; nothing is written."
-        ),
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Judge every record by a recipe, and print what each filter dropped.
-
-    Nothing is deleted: verdicts are written beside the records, and curating again replaces them. Only new records are looked at anew.
-
-    Example:
-
-        syphus data curate starter -d demo
-
-        syphus data curate starter -d demo --explain LACONV_INS_000000000042_00
-
-        syphus data curate starter -d demo --undo
-    """
-    from dataclasses import asdict
-
-    from mimicit import curate as curating
-    from mimicit.curate.recipe import load_recipe
-    from mimicit.store import Store
-
-    checked, store = load_recipe(recipe), Store.open(dataset)
-    if explain is not None:
-        said = curating.explain(store, checked, explain)
-        _print(json, [asdict(one) for one in said], _said(said))
-    elif undo:
-        before = curating.undo(store, checked.name)
-        none = f"{checked.name!r} says nothing any more"
-        _print(json, asdict(before) if before else None, _funnel(before) if before else none)
-    else:
-        funnel = curating.curate(store, checked)
-        _print(json, asdict(funnel), _funnel(funnel))
+data.command()(curate)
 
 
 @data.command()
@@ -252,26 +215,15 @@ def relate(
     _print(json, asdict(done), said)
 
 
-@data.command()
-def stats(dataset: Dataset, json: Json = False) -> None:
-    """Count records, pictures, tokens and verdicts.
-
-    Example:
-
-        syphus data stats -d demo
-    """
-    from mimicit.stats import stats
-    from mimicit.store import Store
-
-    store = Store.open(dataset)
-    store.refresh()
-    tables = stats(store)
-    _print(json, tables, "\n".join(_table(name, rows) for name, rows in tables.items() if rows))
-
-
+data.command()(stats)
+data.command()(sample)
+data.command()(review)
 data.command()(validate)
+data.command()(report)
 data.command()(freeze)
 data.command("open")(open_)
+data.command("split")(split_)
+data.command()(decontaminate)
 
 
 @data.command()
@@ -371,47 +323,3 @@ def _print(as_json: bool, value: object, text: str) -> None:
 
         text = orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode()
     typer.echo(text)
-
-
-def _funnel(funnel: Funnel) -> str:
-    lines = [f"{funnel.records:>9,}  records"]
-    for stage in funnel.stages:
-        lines.append(f"{-stage.dropped:>9,}  {stage.filter}")
-        lines += [
-            f"{'':11}  {row['id']}: {row['reason']} — {_short(row['instruction'])} | {_short(row['answer'])}"
-            for row in stage.examples
-        ]
-    lines.append(f"{funnel.accepted:>9,}  accepted by {funnel.recipe!r}")
-    return "\n".join(lines)
-
-
-def _said(said: list[Said]) -> str:
-    width = max(len(one.filter) for one in said) if said else 0
-    return "\n".join(
-        f"{'drops' if one.drops else '    -'}  {one.filter:{width}}  {one.reason}".rstrip()
-        for one in said
-    )
-
-
-def _short(text: str, limit: int = 60) -> str:
-    one_line = " ".join(text.split())
-    return one_line if len(one_line) <= limit else one_line[: limit - 1] + "…"
-
-
-def _table(name: str, rows: list[dict[str, Any]]) -> str:
-    """Lay a small table out in plain columns."""
-    cells = [list(rows[0]), *[[_cell(value) for value in row.values()] for row in rows]]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    numeric = [isinstance(value, int | float) for value in rows[0].values()]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if number else cell.ljust(width)
-            for cell, width, number in zip(row, widths, numeric, strict=True)
-        ).rstrip()
-        for row in cells
-    ]
-    return "\n".join([name.upper(), *(f"  {line}" for line in lines), ""])
-
-
-def _cell(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) else "–" if value is None else str(value)

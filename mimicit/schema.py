@@ -143,6 +143,10 @@ class Annotation(NamedTuple):
     """File and row: "photos.json#42"."""
 
 
+REVIEWERS = "review:"
+"""How the recipes of verdicts begin that people gave one by one."""
+
+
 class Meta(_Frozen):
     """The `meta` object of a published `*_instructions.json`."""
 

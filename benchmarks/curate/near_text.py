@@ -211,6 +211,7 @@ def ask(folder: Path, threshold: float, *, keep: bool = False) -> dict[str, floa
 
     from mimicit.curate.filters import near
     from mimicit.curate.measures import attach
+    from mimicit.curate.opening import opened
     from mimicit.store import Store
 
     store = Store.open(folder / "data")
@@ -226,7 +227,7 @@ def ask(folder: Path, threshold: float, *, keep: bool = False) -> dict[str, floa
         return found
 
     near.near_pairs = timed  # type: ignore[assignment]
-    with store.writing("benchmark"), store.reading() as connection:
+    with store.writing("benchmark"), opened(store) as connection:
         begun = time.process_time()
         attach(store, connection, [("sketch_answer", near.SKETCH_ANSWER)])
         sketched = time.process_time()

@@ -8,6 +8,8 @@ filters of many records say is asked again, from measures:
 
     curation/starter/judged/<digest>/j-00000.parquet   each record that was looked at, and the first filter of one record that drops it
     curation/starter/funnel.json                       the last funnel, and the digest of the recipe that was asked
+    curation/starter/settled.json                      which verdicts were there when it was done: what has not changed since is not asked again
+    curation/starter/next/                             a change that is being made; whoever was killed is finished by the next command
     curation/starter/before/1/                         the verdicts as they were before, for --undo
 """
 

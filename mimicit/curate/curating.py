@@ -1,99 +1,144 @@
-"""Ask a recipe about the records, and write what it says as verdicts."""
+"""Ask a recipe about the records, and write what it says as verdicts.
+
+    new records ─► measures ─► filters of one record (`asking`) ─► filters of many, in order ─► what changed ─► verdicts (`history`)
+
+Filters of many records are asked about all records; or, where it is known that nothing else can have changed, about those that are
+new and what hangs together with them (`around`). Either way verdicts that stay are not written again, and keep their time.
+"""
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mimicit.catalog import scalar
-from mimicit.curate.base import quoted
+from mimicit.curate.around import (
+    NOT_LEFT_OUT,
+    Tied,
+    gather,
+    leave_out_rejected,
+    reach,
+    reach_nobody,
+    said_before,
+    ties,
+)
+from mimicit.curate.asking import ERROR, JUDGED, ask_rows, fails
+from mimicit.curate.asking import folder_of as judged_folder
+from mimicit.curate.base import Measure, quoted
 from mimicit.curate.filters import MEASURES
-from mimicit.curate.history import folder_of, note, noted, parts_of_recipe, set_aside
-from mimicit.curate.measures import attach, new_rows
+from mimicit.curate.history import (
+    Change,
+    finish,
+    last_funnel,
+    note,
+    note_funnel,
+    noted,
+    parts_of_recipe,
+    take_out,
+    write_verdicts,
+)
+from mimicit.curate.history import folder_of as notes_folder
+from mimicit.curate.measures import attach
+from mimicit.curate.measures import folder_of as measure_folder
+from mimicit.curate.opening import MEMORY, Tell, opened, seal, show, silent
 from mimicit.curate.recipe import Recipe, Step
 from mimicit.curate.stages import Funnel, Stage
-from mimicit.errors import QueryError, RecipeError
-from mimicit.parts import merge_small, next_part, parts_of
-from mimicit.parts import write_part as write_parquet
+from mimicit.errors import QueryError
 from mimicit.sandbox import predicate
-from mimicit.schema import verdict_schema
 from mimicit.store import Store
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import duckdb
-    import pyarrow
 
 EXAMPLES = 3
-ERROR = "error"
-"""The filter of a verdict on a record on which a filter fails."""
+LITTLE = 0.25
+"""Share of the records up to which it pays to look around new ones."""
 
 
-def curate(store: Store, recipe: Recipe) -> Funnel:
+def curate(store: Store, recipe: Recipe, tell: Tell = silent) -> Funnel:
     """Write the verdicts of a recipe, and say what each filter dropped.
 
     What the same recipe said before is replaced, and can be had back with `undo`.
+
+    Args:
+        store: The dataset.
+        recipe: What is asked.
+        tell: Is told how far it is.
 
     Raises:
         RecipeError: an SQL predicate of the recipe is wrong.
         LockedError: another process is writing.
     """
-    folder = folder_of(store, recipe.name)
+    import duckdb
+
+    folder = notes_folder(store, recipe.name)
     with store.writing("syphus data curate"):
+        finish(store, folder)
         store.sync()
-        old = parts_of_recipe(store, recipe.name)
-        with store.reading() as connection:
-            funnel, verdicts = _judge(store, connection, recipe, folder)
-            is_news = noted(folder).get("digest") != recipe.digest or _differs(connection, recipe)
-        if is_news:  # else they stay, with their time
-            if verdicts.num_rows:
-                store.write_part("verdicts", "v", verdicts)
-            set_aside(store, folder, old)
-        note(folder, funnel, recipe.digest)
+        try:
+            return _curate(store, recipe, folder, tell, MEMORY)
+        except duckdb.OutOfMemoryException:  # what was measured until then is kept
+            return _curate(store, recipe, folder, tell, None)
+
+
+def _curate(store: Store, recipe: Recipe, folder: Path, tell: Tell, memory: str | None) -> Funnel:
+    with opened(store, memory) as connection:
+        new = _judge_rows(store, connection, recipe, folder, tell)
+        parts = parts_of_recipe(store, connection, recipe.name)
+        total = scalar(connection, "SELECT count(*) FROM instructions")
+        settled = _settled(recipe) | leave_out_rejected(connection)
+        settled |= {"records": total - new, "parts": parts}
+        little = _look_around(connection, recipe, folder, settled, new)
+        if not little:
+            _all_around(connection)
+        _judge_groups(store, connection, recipe, tell)
+        changed = _compare(connection, recipe, folder, little)
+        funnel = _funnel(connection, recipe, total, new)
+        now = int(time.time() * 1e6)
+        change = Change(store, folder) if changed else None
+        if change:
+            tell("writing verdicts", 0, 0)
+            with change:
+                _prepare(connection, recipe, change, now)
+    if change:
+        came = change.carry_out(funnel, recipe.digest, now)
         store.sync()
+        parts = {p: n for p, n in parts.items() if (store.path / p).exists()}
+        parts |= {part: (store.path / part).stat().st_size for part in came}
+    elif replace(funnel, new=0) != replace(last_funnel(folder) or funnel, new=0):
+        note_funnel(folder, funnel, recipe.digest)
+    settled |= {"records": total, "parts": parts}
+    if noted(folder, "settled") != settled:
+        note(folder, "settled", settled)
     return funnel
 
 
-def _differs(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> bool:
-    """Say whether what is to be dropped is anything else than the verdicts that are there."""
-    is_said = "SELECT record, filter, reason, score FROM dropped"
-    was_said = (
-        f"SELECT record, filter, reason, score FROM verdicts WHERE recipe = {quoted(recipe.name)}"
-    )
-    found = connection.execute(
-        f"SELECT 1 FROM (({is_said} EXCEPT ALL {was_said}) UNION ALL "
-        f"({was_said} EXCEPT ALL {is_said})) LIMIT 1"
-    ).fetchall()
-    return bool(found)
+def _settled(recipe: Recipe) -> dict[str, object]:
+    """Return what was asked, down to the versions of measures."""
+    return {"digest": recipe.digest, "rows": recipe.rows_digest}
 
 
-def _judge(
-    store: Store, connection: duckdb.DuckDBPyConnection, recipe: Recipe, folder: Path
-) -> tuple[Funnel, pyarrow.Table]:
-    """Ask all filters; return the funnel and the verdicts."""
+# Asking
+
+
+def _judge_rows(
+    store: Store,
+    connection: duckdb.DuckDBPyConnection,
+    recipe: Recipe,
+    folder: Path,
+    tell: Tell,
+) -> int:
+    """Have what is measured, and what filters of one record say; return how many records were new."""
     _check(connection, recipe)
-    attach(store, connection, [(name, MEASURES[name]) for name in recipe.measures])
-    new = _judge_rows(connection, recipe, folder)
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE dropped AS SELECT id AS record, position, filter, reason, score "
-        "FROM judged JOIN instructions ON id = record WHERE position IS NOT NULL"
-    )
-    for position, step in enumerate(recipe.steps):
-        if step.kind == "group":
-            _judge_group(store, connection, position, step)
-    total = scalar(connection, "SELECT count(*) FROM instructions")
-    verdicts = connection.sql(
-        "SELECT record, filter, reason, $name AS recipe, $digest AS recipe_digest, "
-        "make_timestamptz($now) AS time, score, true AS rejects FROM dropped ORDER BY record",
-        params={"name": recipe.name, "digest": recipe.digest, "now": int(time.time() * 1e6)},
-    ).to_arrow_table()
-    stages = [_stage(connection, n, step) for n, step in enumerate(recipe.steps)]
-    stages += _errors(connection)
-    accepted = total - verdicts.num_rows
-    return Funnel(recipe.name, total, accepted, stages, new), verdicts.cast(verdict_schema())
+    named = [(name, MEASURES[name]) for name in recipe.measures]
+    attach(store, connection, named, tell)
+    answers = judged_folder(recipe, folder)
+    show(connection, "answered", answers, JUDGED)
+    kept = [measure_folder(store, name, one) for name, one in named if isinstance(one, Measure)]
+    seal(connection, [answers, *kept])
+    return ask_rows(store, connection, recipe, folder, tell)
 
 
 def _check(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> None:
@@ -110,127 +155,55 @@ def _check(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> None:
         try:
             predicate(connection, step.predicate)
         except (duckdb.Error, QueryError) as error:
-            raise _fails(step, error) from None
+            raise fails(step, error) from None
 
 
-def _fails(step: Step, error: Exception) -> RecipeError:
-    return RecipeError(f"the filter {step.name!r} fails: {str(error).splitlines()[0]}")
-
-
-# Filters of one record
-
-
-def _judge_rows(connection: duckdb.DuckDBPyConnection, recipe: Recipe, folder: Path) -> int:
-    """Have the table `judged`: each record, and the first filter of one record that drops it; return how many were new."""
-    import pyarrow.dataset
-
-    # Under the digest of what was asked: another recipe of the same name has answers of its own.
-    kept = folder / "judged" / recipe.rows_digest
-    schema = _judged_schema()
-
-    def register() -> None:
-        paths = parts_of(kept)
-        known = pyarrow.dataset.dataset(paths, schema) if paths else schema.empty_table()
-        connection.register("judged", known)
-
-    register()
-    new = new_rows(connection, "judged", "record")
-    if new:
-        kept.mkdir(parents=True, exist_ok=True)
-        write_parquet(next_part(kept, "j"), _asked(connection, recipe.steps), schema)
-        merge_small(kept, schema)
-        register()
-    for other in kept.parent.glob("*"):
-        if other != kept:
-            shutil.rmtree(other)
-    return new
-
-
-def _asked(
-    connection: duckdb.DuckDBPyConnection, steps: tuple[Step, ...]
-) -> Iterator[pyarrow.Table]:
-    """Yield what the filters say of the records that they were not asked about.
-
-    Raises:
-        RecipeError: a filter is no SQL that can be asked.
-    """
-    import duckdb
-    import pyarrow as pa
-
-    rows = [(n, step) for n, step in enumerate(steps) if step.kind == "row"]
-    for _, step in rows:
-        try:
-            connection.execute(f"SELECT {step.reason}, {step.score} FROM measured LIMIT 0")
-        except duckdb.Error as error:
-            raise _fails(step, error) from None
-    try:
-        connection.execute(_fresh(rows))
-    except duckdb.Error:  # of one record, perhaps; then that one is told apart
-        try:
-            connection.execute(_fresh_guarded(rows))
-        except duckdb.Error as error:
-            raise RecipeError(f"a filter fails: {str(error).splitlines()[0]}") from None
-    found = connection.sql(
-        "SELECT record, CAST(said[1] AS INTEGER) AS position, said[2] AS filter, "
-        "TRY_CAST(said[3] AS DOUBLE) AS score, said[4] AS reason FROM fresh"
+def _look_around(
+    connection: duckdb.DuckDBPyConnection,
+    recipe: Recipe,
+    folder: Path,
+    settled: dict[str, object],
+    new: int,
+) -> bool:
+    """Have the records about which filters of many may say something else than the verdicts that are there; False if that may be all."""
+    if noted(folder, "settled") != settled:
+        return False
+    columns = ties(recipe)
+    if columns is None:
+        return False
+    most = LITTLE * scalar(connection, "SELECT count(*) FROM instructions")
+    if new > most or (new and reach(connection, columns) > most):
+        return False
+    if not new:
+        reach_nobody(connection)
+    gather(connection, columns)
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE dropped AS SELECT record, position, filter, reason, score "
+        "FROM judged WHERE record IN (SELECT id FROM around)"
     )
-    for batch in found.to_arrow_reader(65_536):
-        yield pa.Table.from_batches([batch]).select(_judged_schema().names).cast(_judged_schema())
+    return True
 
 
-def _fresh(rows: list[tuple[int, Step]]) -> str:
-    """Return the query that asks one filter after the other, until one says something."""
-    asked = ", ".join(_said(n, step, f"({step.reason})", f"({step.score})") for n, step in rows)
-    return _FRESH.format(said=f"coalesce({asked})" if rows else "NULL::VARCHAR[]", rows=_NEW)
-
-
-def _fresh_guarded(rows: list[tuple[int, Step]]) -> str:
-    """As `_fresh`, where a filter that fails on a record says that it does.
-
-    Each is asked in a column of its own: what DuckDB computes once for several places, it may compute outside of TRY.
-    """
-    tried = "".join(
-        f", TRY({{'reason': ({step.reason})}}) AS reason_{n}, TRY({step.score}) AS score_{n}"
-        for n, step in rows
+def _all_around(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(
+        f"CREATE OR REPLACE TEMP VIEW asked AS SELECT * FROM measured WHERE {NOT_LEFT_OUT}"
     )
-    asked = ", ".join(
-        f"CASE WHEN reason_{n} IS NULL THEN ['{n}', '{ERROR}', NULL, {_failed(step)}] "
-        f"ELSE {_said(n, step, f'reason_{n}.reason', f'score_{n}')} END"
-        for n, step in rows
-    )
-    return _FRESH.format(said=f"coalesce({asked})", rows=f"(SELECT id{tried} FROM {_NEW})")
-
-
-_NEW = "measured WHERE _row IN (SELECT _row FROM new_rows)"
-_FRESH = "CREATE OR REPLACE TEMP TABLE fresh AS SELECT id AS record, {said} AS said FROM {rows}"
-
-
-def _failed(step: Step) -> str:
-    return quoted(f"it cannot be asked: {step.name}")
-
-
-def _said(position: int, step: Step, reason: str, score: str) -> str:
-    return (
-        f"CASE WHEN {reason} IS NOT NULL THEN ['{position}', {quoted(step.name)}, "
-        f"CAST({score} AS VARCHAR), CAST({reason} AS VARCHAR)] END"
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE dropped AS SELECT record, position, filter, reason, score "
+        "FROM judged SEMI JOIN instructions ON id = record"
     )
 
 
-def _judged_schema() -> pyarrow.Schema:
-    import pyarrow as pa
-
-    return pa.schema(
-        [
-            pa.field("record", pa.string(), nullable=False),
-            pa.field("position", pa.int32()),
-            pa.field("filter", pa.string()),
-            pa.field("score", pa.float64()),
-            pa.field("reason", pa.string()),
-        ]
-    )
-
-
-# Filters of many records
+def _judge_groups(
+    store: Store, connection: duckdb.DuckDBPyConnection, recipe: Recipe, tell: Tell
+) -> None:
+    """Have the table `dropped`: of the records in `asked`, those that a filter drops, and the first one that does."""
+    asked = scalar(connection, "SELECT count(*) FROM asked")
+    for position, step in enumerate(recipe.steps):
+        if step.kind == "group":
+            tell(f"filter {position + 1} of {len(recipe.steps)}, {step.name}", 0, asked)
+            if asked:
+                _judge_group(store, connection, position, step)
 
 
 def _judge_group(
@@ -244,50 +217,120 @@ def _judge_group(
     import duckdb
 
     connection.execute(
-        "CREATE OR REPLACE TEMP VIEW candidates AS SELECT * FROM measured WHERE id NOT IN "
+        "CREATE OR REPLACE TEMP VIEW candidates AS SELECT * FROM asked WHERE id NOT IN "
         f"(SELECT record FROM dropped WHERE position < {position})"
     )
     try:
         query = f"({step.reason})"
-        if step.ask:
+        if isinstance(step.ask, Tied):
+            query = f"({step.ask.query(connection)})"
+        elif step.ask:
             connection.register("answer", step.ask(connection, store.path / "measures"))
             query = "answer"
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE said AS SELECT * FROM {query} AS said(record, reason, score)"
         )
+    except duckdb.OutOfMemoryException:
+        raise
     except duckdb.Error as error:
-        raise _fails(step, error) from None
+        raise fails(step, error) from None
     connection.execute("DELETE FROM dropped WHERE record IN (SELECT record FROM said)")
     connection.execute(
         f"INSERT INTO dropped SELECT record, {position}, {quoted(step.name)}, reason, score FROM said"
     )
 
 
+# What changed
+
+
+def _compare(
+    connection: duckdb.DuckDBPyConnection, recipe: Recipe, folder: Path, little: bool
+) -> bool:
+    """Have the verdicts that come and go, as the tables `coming` and `going`; say whether there are some."""
+    was = f"SELECT record, filter, reason, score FROM verdicts WHERE recipe = {quoted(recipe.name)}"
+    if little:
+        was = said_before(recipe)
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE was AS {was}")
+    same = "d.record = w.record AND d.filter = w.filter AND d.reason = w.reason AND d.score IS NOT DISTINCT FROM w.score"
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE coming AS "
+        f"SELECT record, filter, reason, score FROM dropped AS d ANTI JOIN was AS w ON {same}"
+    )
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE going AS SELECT record FROM was AS w ANTI JOIN dropped AS d ON {same}"
+    )
+    had, has, come, go = (
+        scalar(connection, f"SELECT count(*) FROM {table}")
+        for table in ("was", "dropped", "coming", "going")
+    )
+    another = noted(folder).get("digest") != recipe.digest
+    if another or had - go + come != has:  # or it was said twice: by somebody who was killed
+        connection.execute(
+            "INSERT INTO going SELECT record FROM was ANTI JOIN going USING (record)"
+        )
+        connection.execute(
+            "INSERT INTO coming SELECT record, filter, reason, score FROM dropped ANTI JOIN coming USING (record)"
+        )
+        return True
+    return bool(come or go)
+
+
+def _prepare(
+    connection: duckdb.DuckDBPyConnection, recipe: Recipe, change: Change, now: int
+) -> None:
+    """Write what comes and what goes."""
+    ours = f"recipe = {quoted(recipe.name)} AND record IN (SELECT record FROM going)"
+    whole = connection.execute(
+        f"SELECT part, count(*) = count(*) FILTER ({ours}) FROM verdicts GROUP BY part"
+    ).fetchall()
+    for part in sorted(part for part, goes in whole if goes):
+        change.set_aside(part)
+        ours += f" AND part <> {quoted(part)}"
+    if scalar(connection, f"SELECT count(*) FROM verdicts WHERE {ours}"):
+        write_verdicts(connection, change.went(), f"SELECT * FROM verdicts WHERE {ours}")
+        take_out(connection, change, ours)
+    if scalar(connection, "SELECT count(*) FROM coming"):
+        said = f"{quoted(recipe.name)} AS recipe, {quoted(recipe.digest)} AS recipe_digest"
+        write_verdicts(
+            connection,
+            change.comes(),
+            f"SELECT record, filter, reason, score, {said}, make_timestamptz({now:d}) AS time, true AS rejects FROM coming",
+        )
+
+
 # The funnel
 
 
-def _stage(connection: duckdb.DuckDBPyConnection, position: int, step: Step) -> Stage:
-    return _counted(connection, step.name, f"position = {position} AND filter <> '{ERROR}'")
-
-
-def _errors(connection: duckdb.DuckDBPyConnection) -> list[Stage]:
-    """Return the stage of records on which a filter failed, if there are some."""
-    stage = _counted(connection, ERROR, f"filter = '{ERROR}'")
-    return [stage] if stage.dropped else []
-
-
-def _counted(connection: duckdb.DuckDBPyConnection, name: str, chosen: str) -> Stage:
-    said = connection.execute(
-        f"SELECT record, reason FROM dropped WHERE {chosen} ORDER BY record LIMIT {EXAMPLES}"
+def _funnel(connection: duckdb.DuckDBPyConnection, recipe: Recipe, total: int, new: int) -> Funnel:
+    """Count what is dropped, by filter, with examples."""
+    stays = f"recipe = {quoted(recipe.name)} AND record NOT IN (SELECT record FROM going)"
+    found = connection.execute(
+        f"SELECT filter, count(*), arg_min({{'record': record, 'reason': reason}}, record, {EXAMPLES}) FROM "
+        f"(SELECT record, filter, reason FROM verdicts WHERE {stays} "
+        "UNION ALL SELECT record, filter, reason FROM coming) GROUP BY filter"
     ).fetchall()
-    # By their ids alone, not by a join: texts are read of these few.
-    ids = ", ".join(quoted(record) for record, _ in said) or "NULL"
-    texts = {
-        id_: {"instruction": instruction, "answer": answer}
-        for id_, instruction, answer in connection.execute(
-            f"SELECT id, instruction, answer FROM instructions WHERE id IN ({ids})"
-        ).fetchall()
+    said = {name: (count, examples) for name, count, examples in found}
+    texts = _texts(connection, [one["record"] for _, some in said.values() for one in some])
+    names = [step.name for step in recipe.steps] + ([ERROR] if ERROR in said else [])
+    stages = []
+    for name in dict.fromkeys(names):
+        count, some = said.get(name, (0, []))
+        examples = [
+            {"id": one["record"]} | texts[one["record"]] | {"reason": one["reason"]} for one in some
+        ]
+        stages.append(Stage(name, count, examples))
+    dropped = sum(count for count, _ in said.values())
+    return Funnel(recipe.name, total, total - dropped, stages, new)
+
+
+def _texts(connection: duckdb.DuckDBPyConnection, ids: list[str]) -> dict[str, dict[str, str]]:
+    """Return the texts of a few records; by their places, so that no others are read."""
+    named = ", ".join(map(quoted, ids)) or "NULL"
+    places = connection.execute(f"SELECT rowid FROM instructions WHERE id IN ({named})").fetchall()
+    rows = ", ".join(str(place) for (place,) in places) or "NULL"
+    found = connection.execute(
+        f"SELECT id, instruction, answer FROM instructions WHERE rowid IN ({rows})"
+    ).fetchall()
+    return {
+        id_: {"instruction": instruction, "answer": answer} for id_, instruction, answer in found
     }
-    examples = [{"id": record} | texts[record] | {"reason": reason} for record, reason in said]
-    dropped = scalar(connection, f"SELECT count(*) FROM dropped WHERE {chosen}")
-    return Stage(name, dropped, examples)

@@ -1,6 +1,7 @@
 """A recipe: an ordered list of named filters with their parameters, as TOML or YAML.
 
 name = "starter"
+tasks = ["la_detail"]    # whose records it is about; left out, all of them
 
 [[filter]]
 use = "too_short"        # a name in FILTERS
@@ -19,15 +20,20 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
 from mimicit.curate.base import Question, Sql, quoted
-from mimicit.curate.filters import FILTERS, MEASURES
+from mimicit.curate.filters import MEASURES
+from mimicit.curate.plugins import known_filters
 from mimicit.errors import RecipeError
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -105,7 +111,7 @@ def load_recipe(name_or_path: str) -> Recipe:
         raise RecipeError(f"the recipe {str(path)!r} is not valid YAML: {said}") from None
 
     raw = raw if isinstance(raw, dict) else {}
-    unknown = set(raw) - {"name", "filter"}
+    unknown = set(raw) - {"name", "tasks", "filter"}
     entries = raw.get("filter")
     if unknown or not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
         raise RecipeError(
@@ -118,6 +124,9 @@ def load_recipe(name_or_path: str) -> Recipe:
         raise RecipeError(
             f"the recipe {str(path)!r} has two filters called {twice[0]!r}; give one another `name`"
         )
+    if "tasks" in raw:
+        _check_type(raw["tasks"], "Sequence[str]", f"`tasks` of the recipe {str(path)!r}")
+        steps = tuple(_among(step, raw["tasks"]) for step in steps)
     return Recipe(str(raw.get("name", path.stem)), steps)
 
 
@@ -128,27 +137,64 @@ def _step(entry: dict[str, Any], path: Path, number: int) -> Step:
             return _of_predicate(key, entry, where, number)
 
     name = str(entry.pop("use", ""))
-    if name not in FILTERS:
-        close = difflib.get_close_matches(name, FILTERS, n=1)
-        meant = f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(FILTERS)}"
+    filters = known_filters()
+    if name not in filters:
+        close = difflib.get_close_matches(name, filters, n=1)
+        meant = f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(filters)}"
         raise RecipeError(f"{where} uses {name!r}, which is no filter{meant}")
     label = str(entry.pop("name", name))
-    make = FILTERS[name].make
+    used = filters[name]
+    make = used.make
     parameters = inspect.signature(make).parameters
     for key, value in entry.items():
         if key not in parameters:
             known = ", ".join(parameters) or "none"
             raise RecipeError(f"{where}: {name!r} has no parameter {key!r} (it has: {known})")
         _check_type(value, str(parameters[key].annotation), f"{where}: {key!r}")
-    kind, measures = FILTERS[name].kind, FILTERS[name].measures
     try:
         made = make(**entry)
     except (TypeError, ValueError) as error:
         raise RecipeError(f"{where}: {error}") from None
+    measures = (*used.measures, *getattr(made, "measures", ()))
     if not isinstance(made, str | Sql):
-        return Step(label, kind, repr(made), measures=made.measures, ask=made)
+        return Step(label, used.kind, repr(made), measures=measures, ask=made)
     sql = made if isinstance(made, Sql) else Sql(made)
-    return Step(label, kind, sql.reason, sql.score, measures)
+    return Step(label, used.kind, sql.reason, sql.score, measures)
+
+
+def _among(step: Step, tasks: Iterable[str]) -> Step:
+    """Return a step that is asked about the records of some tasks, and sees no others."""
+    ours = f"task IN ({', '.join(map(quoted, tasks))})"
+    if step.ask:
+        asked = _Among(step.ask, ours)
+        return replace(step, reason=repr(asked), ask=asked)
+    if step.kind == "group":
+        candidates = f"WITH candidates AS (SELECT * FROM temp.candidates WHERE {ours})"
+        return replace(step, reason=f"{candidates} SELECT * FROM ({step.reason})")
+    return replace(step, reason=f"CASE WHEN {ours} THEN ({step.reason}) END")
+
+
+@dataclass(frozen=True)
+class _Among:
+    """A question that is asked about some of the candidates."""
+
+    ask: Question
+    ours: str
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        return self.ask.measures
+
+    def __call__(self, connection: duckdb.DuckDBPyConnection, kept: Path) -> pyarrow.Table:
+        connection.execute("ALTER VIEW temp.candidates RENAME TO all_candidates")
+        connection.execute(
+            f"CREATE TEMP VIEW candidates AS SELECT * FROM all_candidates WHERE {self.ours}"
+        )
+        try:
+            return self.ask(connection, kept)
+        finally:
+            connection.execute("DROP VIEW temp.candidates")
+            connection.execute("ALTER VIEW temp.all_candidates RENAME TO candidates")
 
 
 def _of_predicate(key: str, entry: dict[str, Any], where: str, number: int) -> Step:

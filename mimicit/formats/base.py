@@ -50,6 +50,8 @@ class WriteOptions:
     """Another one draws other splits."""
     shard_bytes: int = SHARD_BYTES
     """Of a file's pictures, where a format has files of many."""
+    splitting: str | None = None
+    """One that is stored (`mimicit.splits`), in place of shares; records that are in none of its splits are left out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import quote
 
 from mimicit import catalog
-from mimicit.errors import DatasetError, PictureError, QueryError
+from mimicit.errors import DatasetError, FormatError, PictureError, QueryError
 from mimicit.formats.base import WriteOptions
 from mimicit.formats.ordering import (
     Lines,
@@ -35,7 +35,7 @@ from mimicit.formats.ordering import (
     use_long_texts,
 )
 from mimicit.formats.shard_bytes import ShardBytes
-from mimicit.formats.splits import ranges
+from mimicit.formats.splits import ranges, stored
 from mimicit.sandbox import lock_down, predicate
 from mimicit.store import Store
 
@@ -124,13 +124,15 @@ class Export:
         self._store = store
         self._options = options
         self._ranges = ranges(options)
+        self._splits = list(self._ranges)
         self._stack = ExitStack()
         self._shards = ShardBytes(store.path)
         self._where = ""
 
     @property
     def splits(self) -> list[str]:
-        return list(self._ranges)
+        """Their names, `train` first; those of a stored splitting are known inside of the block."""
+        return self._splits
 
     def __enter__(self) -> Self:
         """Check the selection.
@@ -147,6 +149,7 @@ class Export:
             use_long_texts(self._connection)
             lock_down(self._connection)
             stack.enter_context(self._shards)
+            self._use_splitting()
             try:
                 self._where = predicate(self._connection, self._options.where)
                 self._check_pictures()
@@ -305,7 +308,26 @@ class Export:
         cursor.execute("USE catalog")
         return cursor
 
+    def _use_splitting(self) -> None:
+        """Have the splits of the stored splitting, if one is asked for.
+
+        Raises:
+            DatasetError: there is no such splitting.
+            FormatError: a split's name is no file's, or shares are given, too.
+        """
+        name = self._options.splitting
+        if name is None:
+            return
+        if self._options.splits:
+            raise FormatError("shares and a stored splitting are two ways to split; give one")
+        query = 'SELECT DISTINCT split FROM splits WHERE "name" = $name'
+        rows = self._connection.execute(query, {"name": name}).fetchall()
+        self._splits = stored((split for (split,) in rows), name)
+
     def _chosen(self, split: str) -> str:
+        if self._options.splitting is not None:
+            named = f'"name" = {_quoted(self._options.splitting)} AND split = {_quoted(split)}'
+            return f"{self._where} AND id IN (SELECT record FROM splits WHERE {named})"
         if len(self._ranges) == 1:
             return self._where
         first, last = self._ranges[split]
@@ -346,6 +368,10 @@ AND (len(image_ids) = 0 OR (
 AND instruction <> '' AND left(instruction, 1) NOT IN (' ', chr(9), chr(10), chr(13))
 AND NOT contains(instruction, '<image>') AND NOT contains(answer, '<image>')"""
 """Records whose row follows from their columns, and whose picture's id is its file's name."""
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _extension_sql(mime: str) -> str:

