@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -58,3 +59,22 @@ def photos() -> Path:
     if not (folder / "chelsea.png").exists():
         pytest.fail("the photographs are missing; run: python examples/photos/fetch.py")
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Start the Chromium of this machine, headless; not longer than a module: Playwright has an event loop running meanwhile."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("there is no Chromium")
+    options = [
+        "--no-sandbox",
+        "--disable-quic",
+        "--disable-background-networking",
+        "--no-first-run",
+    ]
+    with playwright.sync_playwright() as started:
+        found = started.chromium.launch(executable_path=program, args=options)
+        yield found
+        found.close()

@@ -1,4 +1,3 @@
-import shutil
 from datetime import UTC, datetime
 
 import pytest
@@ -19,22 +18,3 @@ def written(tmp_path):
         return path.read_text(encoding="utf-8")
 
     return write
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """Start the Chromium of this machine, headless."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("there is no Chromium")
-    options = [
-        "--no-sandbox",
-        "--disable-quic",
-        "--disable-background-networking",
-        "--no-first-run",
-    ]
-    with playwright.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=program, args=options)
-        yield found
-        found.close()
