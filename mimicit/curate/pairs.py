@@ -1,7 +1,10 @@
 """Pairs of near-duplicate texts, found once and kept.
 
     pairs/p-00000.parquet     a, b, similarity: digests of two texts, at least FLOOR alike
-    texts/t-00000.parquet     digest: the texts whose pairs are among those
+    texts/t-00000.parquet     text: those whose pairs are among these
+
+Where only texts about the same pictures are to be compared, a text is what is said about certain pictures: it has another key, and
+other bands. Texts from templates are alike by the million, and hardly ever about one picture.
 
 A pair is about two texts, whichever records say them, so equal texts are one here, and what another filter drops, or another
 threshold, changes no pair. A text that is new is looked for in all buckets: a pair of two old ones is never looked at again.
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
     import duckdb
     import numpy as np
+    import numpy.typing as npt
     import pyarrow
 
 FLOOR = 0.5
@@ -41,7 +45,12 @@ _PAIRS = {"a": "uint64", "b": "uint64", "similarity": "float64"}
 
 
 def near_pairs(
-    connection: duckdb.DuckDBPyConnection, measure: str, text: str, sketches: Path, folder: Path
+    connection: duckdb.DuckDBPyConnection,
+    measure: str,
+    text: str,
+    sketches: Path,
+    folder: Path,
+    among: str | None = None,
 ) -> pyarrow.Table:
     """Find the pairs of what is new, and return all pairs.
 
@@ -51,24 +60,43 @@ def near_pairs(
         text: The text that was sketched, in SQL over `instructions`.
         sketches: The folder of the measure: id, digest, length and bands.
         folder: Where pairs are kept.
+        among: The measure's column of what two texts must have in common to be compared.
     """
     import numpy as np
     import pyarrow as pa
 
-    known = _read_parts(folder / "texts", {"digest": "uint64"})
-    digest, length = _read(sketches)
-    unique, first = np.unique(digest, return_index=True)
+    known = _read_parts(folder / "texts", {"text": "uint64"})
+    digest, length, common = _read(sketches, among)
+    key = digest if common is None else mixed(digest ^ mixed(common))
+    unique, first = np.unique(key, return_index=True)
     new = ~np.isin(unique, known.column(0).to_numpy(), assume_unique=True)
     if new.any():
         order = np.lexsort((unique, -length[first]))
-        a, b = bucket_pairs(_read_bands(sketches, len(digest)), first[order], new[order])
-        del digest, length, first
+        bands = _read_bands(sketches, len(digest))
+        if common is not None:
+            bands ^= (mixed(common) >> np.uint64(32)).astype(np.uint32)[:, None]
+        a, b = bucket_pairs(bands, first[order], new[order])
+        said = digest[first[order]]
+        del digest, length, common, key, first, bands
         pa.default_memory_pool().release_unused()
-        found = _verified(connection, measure, text, unique[order], a, b)
+        found = _verified(connection, measure, text, said, a, b)
         # Only then are the texts known: whoever dies in between does this again, and a pair may be there twice.
         _write(folder / "pairs", found)
-        _write(folder / "texts", pa.table({"digest": unique[new]}))
-    return _read_parts(folder / "pairs", _PAIRS)
+        _write(folder / "texts", pa.table({"text": unique[new]}))
+    pairs = _read_parts(folder / "pairs", _PAIRS)
+    if among is None:
+        return pairs
+    # Two texts may stand side by side at several pictures.
+    return pairs.group_by(["a", "b"]).aggregate([("similarity", "min")]).rename_columns([*_PAIRS])
+
+
+def mixed(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Spread numbers of 64 bits over all of their bits (the finalizer of MurmurHash3)."""
+    import numpy as np
+
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        keys = (keys ^ keys >> np.uint64(33)) * np.uint64(factor)
+    return keys ^ keys >> np.uint64(33)
 
 
 def bucket_pairs(
@@ -200,16 +228,18 @@ def _fetch(
 # What is on disk
 
 
-def _read(sketches: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return digest and length of what is as long as a shingle."""
+def _read(sketches: Path, among: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return digest, length and what is common of what is as long as a shingle."""
     import numpy as np
 
-    digest, length = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
-    for batch in read_columns(parts_of(sketches), ["digest", "length"]):
-        digest.append(batch["digest"].to_numpy())
-        length.append(batch["length"].to_numpy().astype(np.int64))
-    every, long = np.concatenate(digest), np.concatenate(length)
-    return every[long >= SHINGLE], long[long >= SHINGLE]
+    names = ["digest", "length", *([among] if among else [])]
+    columns: list[list[np.ndarray]] = [[np.zeros(0, np.uint64)] for _ in names]
+    for batch in read_columns(parts_of(sketches), names):
+        long = batch["length"].to_numpy() >= SHINGLE
+        for column, name in zip(columns, names, strict=True):
+            column.append(batch[name].to_numpy()[long])
+    digest, length, *common = map(np.concatenate, columns)
+    return digest, length.astype(np.int64), common[0] if common else None
 
 
 def _read_bands(sketches: Path, count: int) -> np.ndarray:

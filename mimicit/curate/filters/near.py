@@ -15,6 +15,7 @@ one thing, and often alike. A turn that only repeats an earlier one word for wor
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from mimicit.curate.base import Columns, Measure
@@ -37,7 +38,7 @@ RANKS = {
     r"len(list_distinct(regexp_extract_all(lower(answer), '[\p{Han}\p{Hiragana}\p{Katakana}]|[\p{L}\p{N}]+'))) DESC,",
 }
 """Keep rule -> the order of records, the best first."""
-SCOPES = {"picture": "hash(list_sort(image_ids))", "dataset": "0::UBIGINT"}
+SCOPES = {"picture": "{measure}_pictures", "dataset": "0::UBIGINT"}
 """Scope -> what two records must have in common."""
 
 
@@ -45,7 +46,7 @@ AT_ONCE = 2_048
 """Texts, whose shingles are in memory together."""
 
 
-def _sketched(texts: pyarrow.Array) -> Columns:
+def _sketched(texts: pyarrow.Array, image_ids: pyarrow.Array) -> Columns:
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -66,23 +67,34 @@ def _sketched(texts: pyarrow.Array) -> Columns:
         "digest": pa.array(digest),
         "length": pa.array(length.astype(np.uint32)),
         "bands": pc.if_else(long, bands, None),
+        "pictures": pa.array(_selections(image_ids), pa.uint64()),
     }
 
 
+def _selections(image_ids: pyarrow.Array) -> list[int]:
+    """Return a number of 63 bits for each selection of pictures."""
+    said = ["\x1f".join(sorted(ids)) for ids in image_ids.to_pylist()]
+    digests = {
+        one: int.from_bytes(blake2b(one.encode(), digest_size=8).digest()) >> 1 for one in set(said)
+    }
+    return [digests[one] for one in said]
+
+
 def _sketched_answers(batch: pyarrow.RecordBatch) -> Columns:
-    return _sketched(batch["answer"])
+    return _sketched(batch["answer"], batch["image_ids"])
 
 
 def _sketched_both(batch: pyarrow.RecordBatch) -> Columns:
     import pyarrow.compute as pc
 
-    return _sketched(pc.binary_join_element_wise(batch["instruction"], batch["answer"], " "))
+    texts = pc.binary_join_element_wise(batch["instruction"], batch["answer"], " ")
+    return _sketched(texts, batch["image_ids"])
 
 
-_SKETCH = {"digest": "UBIGINT", "length": "UINTEGER", "bands": "BLOB"}
-SKETCH_ANSWER = Measure(_SKETCH, ("answer",), _sketched_answers)
-"""Of an answer: its digest, its length in bytes once case, punctuation and spacing are equal, and its bands."""
-SKETCH_BOTH = Measure(_SKETCH, ("instruction", "answer"), _sketched_both)
+_SKETCH = {"digest": "UBIGINT", "length": "UINTEGER", "bands": "BLOB", "pictures": "UBIGINT"}
+SKETCH_ANSWER = Measure(_SKETCH, ("answer", "image_ids"), _sketched_answers, version=2)
+"""Of an answer: its digest, its length in bytes once case, punctuation and spacing are equal, its bands, and which pictures it is about."""
+SKETCH_BOTH = Measure(_SKETCH, ("instruction", "answer", "image_ids"), _sketched_both, version=2)
 """As `SKETCH_ANSWER`, of a question and its answer as one text."""
 SKETCHES = {"sketch_answer": SKETCH_ANSWER, "sketch_both": SKETCH_BOTH}
 
@@ -131,7 +143,9 @@ class Near:
         [measure] = self.measures
         name = f"{measure}.{SKETCHES[measure].version}"
         text = TEXTS[self.fields]
-        pairs = near_pairs(connection, measure, text, kept / name, kept / f"pairs_{name}")
+        among = "pictures" if self.scope == "picture" else None
+        folder = kept / (f"pairs_{name}_{among}" if among else f"pairs_{name}")
+        pairs = near_pairs(connection, measure, text, kept / name, folder, among)
         return self._said(connection, measure, pairs)
 
     def _said(
@@ -143,8 +157,9 @@ class Near:
         near = pairs.filter(pc.greater_equal(pairs["similarity"], self.threshold))
         connection.register("near_pairs", near)
         for statement in _NODES:
+            scope = SCOPES[self.scope].format(measure=measure)
             connection.execute(
-                statement.format(measure=measure, scope=SCOPES[self.scope], rank=RANKS[self.prefer])
+                statement.format(measure=measure, scope=scope, rank=RANKS[self.prefer])
             )
         few = {"characters": self.characters}
         rows = connection.sql(_ROWS, params=few).to_arrow_table()

@@ -319,8 +319,35 @@ def test_another_threshold_sketches_and_compares_nothing(say, counted):
     before = dict(counted)
     assert before == {"sketched": 6, "compared": 1}
     assert say([], near.near_duplicate(threshold=0.99)) == {}
-    assert len(say([], near.near_duplicate(threshold=0.5, scope="dataset", prefer="first"))) == 1
+    assert len(say([], near.near_duplicate(threshold=0.5, prefer="first"))) == 1
     assert counted == before
+    # Over the dataset other texts are compared; none is sketched again.
+    assert len(say([], near.near_duplicate(threshold=0.5, scope="dataset", prefer="first"))) == 1
+    assert counted["sketched"] == before["sketched"]
+    compared = counted["compared"]
+    say([], near.near_duplicate(threshold=0.9, scope="dataset"))
+    assert counted["compared"] == compared
+
+
+def test_texts_about_different_pictures_are_not_even_compared(say, counted):
+    """Texts from a template are alike by the million; those about one picture are few."""
+    rows = [
+        {"id": f"{n}_{side}", "answer": f"{CAT} Number {n}{side}.", "image_ids": [f"P{n}"]}
+        for n in range(50)
+        for side in "ab"
+    ]
+    said = say(rows, near.near_duplicate(fields="answer"))
+    assert {id_[:-2] for id_ in said} == {str(n) for n in range(50)}
+    assert counted["compared"] < 60
+
+
+def test_texts_about_the_same_pictures_in_another_order_are_compared(say):
+    rows = [
+        {"id": "1", "answer": CAT, "image_ids": ["A", "B"]},
+        {"id": "2", "answer": CAT_2, "image_ids": ["B", "A"]},
+        {"id": "3", "answer": CAT_2, "image_ids": ["B"]},
+    ]
+    assert len(say(rows, near.near_duplicate(fields="answer"))) == 1
 
 
 def test_only_what_is_new_is_compared(say, counted):
