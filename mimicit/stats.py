@@ -23,13 +23,27 @@ BARS = 20
 DENSE = ("zh", "ja", "th", "lo", "km", "my")
 """Languages without spaces: their letters are counted in place of words."""
 
-_WORDS = "len(string_split({0}, ' '))"
-_UNITS = f"CASE WHEN dense THEN length({{0}}) ELSE {_WORDS} END"
+_BLANK = r"[\t\n\f\r]|  |^ | $|^$"
+"""What makes words more than the spaces between them, plus one."""
+
+
+def words(column: str) -> str:
+    """Return how many words a text has, as an expression: what stands between white space. Most texts need no search for it."""
+    return (
+        f"CASE WHEN regexp_matches({column}, '{_BLANK}') "
+        rf"THEN len(regexp_extract_all({column}, '\S+')) ELSE len(string_split({column}, ' ')) END"
+    )
+
+
+def _units(column: str) -> str:
+    return f"CASE WHEN dense THEN length({column}) ELSE {words(column)} END"
+
+
 _SIZED = f"""
 CREATE OR REPLACE TEMP TABLE sized AS
 SELECT task, language, dense, reply, v.record IS NULL AS accepted, hash(image_ids) AS seen, len(image_ids) AS pictures,
-       {_WORDS.format("instruction")} AS words_asked, {_WORDS.format("answer")} AS words_answered,
-       {_UNITS.format("instruction")} AS question, {_UNITS.format("answer")} AS answer
+       {words("instruction")} AS words_asked, {words("answer")} AS words_answered,
+       {_units("instruction")} AS question, {_units("answer")} AS answer
 FROM (SELECT *, split_part(lower(language), '-', 1) IN {DENSE} AS dense FROM instructions) AS i
 LEFT JOIN (SELECT DISTINCT record FROM verdicts WHERE coalesce(rejects, true)) AS v ON v.record = i.id"""
 
@@ -83,7 +97,7 @@ FROM groups AS g JOIN counted AS c USING ({keys}) GROUP BY ALL ORDER BY ALL"""
 _WHOLE_STEP = (
     f"greatest(1, ceil((quantile_disc(value, 0.99) - min(value) + 1) / {BARS})::BIGINT)::BIGINT"
 )
-_SHARE = f"((max(value) - min(value)) / {BARS})"
+_SHARE = f"(max(value) / {BARS} - min(value) / {BARS})"
 _TEN = f"pow(10, floor(log10(greatest({_SHARE}, 1e-300))))"
 _ROUND_STEP = (
     f"CASE WHEN {_SHARE} > 0 THEN {_TEN} * CASE WHEN {_SHARE} <= 1.001 * {_TEN} THEN 1 "

@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def accuracy() -> list[Row]:
-    from mimicit.curate.asks import asks_of
+    from mimicit.curate.asks.question import asks_of
     from tests.mimicit.curate.asked import UNSEEN, english, others
 
     rows = []
@@ -49,8 +49,8 @@ def accuracy() -> list[Row]:
 def speed(count: int, rounds: int) -> list[Row]:
     import pyarrow as pa
 
-    from mimicit.curate.asks import ASKS
-    from mimicit.curate.asks_lexicon import look_up
+    from mimicit.curate.asks.lexicon import look_up
+    from mimicit.curate.asks.question import ASKS
 
     assert ASKS.compute
     look_up("word")  # WordNet's files are read

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def coverage(texts: list[str]) -> list[Row]:
     import numpy as np
 
     from mimicit.curate.filters.diverse import farthest_first
-    from mimicit.curate.meaning import packed, unit
+    from mimicit.curate.meaning.vectors import packed, unit
     from mimicit.embed import embed_texts
 
     vectors = packed(np.array(list(embed_texts(texts)), np.float32))
@@ -95,10 +95,11 @@ def coverage(texts: list[str]) -> list[Row]:
 
 
 def cost(name: str, count: int, wanted: int) -> Row:
-    out = Path(f"/tmp/diverse-{os.getpid()}.json")
-    run = measure([sys.executable, __file__, "--client", name, str(count), str(wanted), str(out)])
-    said = json.loads(out.read_text())
-    out.unlink()
+    with tempfile.TemporaryDirectory(prefix="diverse-") as folder:
+        out = Path(folder) / "said.json"
+        command = [sys.executable, __file__, "--client", name, str(count), str(wanted), str(out)]
+        run = measure(command)
+        said = json.loads(out.read_text())
     return {
         "choice": name,
         "vectors": count,
@@ -113,7 +114,7 @@ def client(name: str, count: int, wanted: int, out: Path) -> None:
     import numpy as np
 
     from mimicit.curate.filters.diverse import farthest_first
-    from mimicit.curate.meaning import unit
+    from mimicit.curate.meaning.vectors import unit
 
     vectors = clouds(count)
     begun = time.process_time()
@@ -127,7 +128,7 @@ def client(name: str, count: int, wanted: int, out: Path) -> None:
 def clouds(count: int) -> Any:
     import numpy as np
 
-    from mimicit.curate.meaning import packed
+    from mimicit.curate.meaning.vectors import packed
 
     rng = np.random.default_rng(0)
     middles = rng.normal(size=(2_000, 384)).astype("f4")

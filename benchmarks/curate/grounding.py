@@ -34,6 +34,8 @@ FRAMES = (
     "There is a {} in the picture.", "A {} can be seen.", "You can see a {} here.", "The image shows a {}.",
     "A {} is also visible in the background.", "In the scene, a {} stands out.",
 )  # fmt: skip
+CHOICES = ((1, 0.34), (1, 0), (2, 0))
+"""Parameters of `unsupported_object`, its defaults first."""
 NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 
 
@@ -178,7 +180,8 @@ def captions(items: list[dict[str, Any]], show: Any) -> list[Row]:
     """A picture's own captions, each without itself among the annotations, and those of other pictures that name a category of COCO
     which neither box nor word of this picture names."""
     categories = {o["category"] for item in items for o in item["instances"]}
-    right, flagged, by_word = [], [], [0, 0]
+    right: list[bool] = []
+    missed: list[tuple[int, int]] = []  # unsupported, of all things
     colour_alarms = count_alarms = side_alarms = 0
     chance = random.Random(1)
     for place, item in enumerate(items):
@@ -187,9 +190,7 @@ def captions(items: list[dict[str, Any]], show: Any) -> list[Row]:
         for n, caption in enumerate(item["captions"]):
             found = judged(caption, told(item, n))
             right.append(True)
-            flagged.append(bool(found.unsupported))
-            by_word[0] += len(found.unsupported)
-            by_word[1] += found.things
+            missed.append((len(found.unsupported), found.things))
             colour_alarms, count_alarms, side_alarms = (
                 colour_alarms + bool(found.colours),
                 count_alarms + bool(found.counts),
@@ -222,13 +223,22 @@ def captions(items: list[dict[str, Any]], show: Any) -> list[Row]:
             if absent and absent != ["person"]:
                 found = judged(caption, things)
                 right.append(False)
-                flagged.append(bool(found.unsupported))
+                missed.append((len(found.unsupported), found.things))
                 if not found.unsupported:
                     show("foreign, missed", absent, caption, "|", has)
     size = sum(right)
-    note = f"of words in own captions {by_word[0]} of {by_word[1]} flagged"
+    own = [counts for is_right, counts in zip(right, missed, strict=True) if is_right]
+    words = f"of words in own captions {sum(u for u, _ in own)} of {sum(t for _, t in own)} flagged"
     return [
-        scored("COCO captions, own against those of other pictures", right, flagged, note),
+        *(
+            scored(
+                f"COCO captions, own against those of other pictures, least = {least}, share = {share:g}",
+                right,
+                [bool(u) and u >= max(least, share * things) for u, things in missed],
+                words if (least, share) == CHOICES[0] else "",
+            )
+            for least, share in CHOICES
+        ),
         row("COCO own captions: wrong number said", n=size, note=f"{count_alarms} flagged"),
         row("COCO own captions: wrong colour said", n=size, note=f"{colour_alarms} flagged"),
         row("COCO own captions: wrong place said", n=size, note=f"{side_alarms} flagged"),

@@ -91,7 +91,7 @@ def looked_at(pairs: list[Any]) -> tuple[Any, Any]:
     """Return how alike pairs are, and which ones the guard keeps apart."""
     import numpy as np
 
-    from mimicit.curate.meaning_guard import contradict, exchanged, marks_of
+    from mimicit.curate.meaning.guard import contradict, exchanged, marks_of
     from mimicit.embed import embed_texts
 
     said = [side for pair in pairs for side in pair]

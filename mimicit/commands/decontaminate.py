@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mimicit.inline import plain
+
 if TYPE_CHECKING:
     from mimicit.decontaminate.reporting import Report
 
@@ -96,7 +98,7 @@ def decontaminate(
     with Progress("looking", total=None, unit="records") as progress:
         done = reporting.report(store, ask, progress.update)
     for said in done.bad:
-        typer.echo(said, err=True)
+        typer.echo(plain(said), err=True)
     if output:
         page = pages.page_of(done, output.suffix.lower(), store)
         with staged(output) as file:
@@ -118,9 +120,11 @@ def _said(done: Report, output: Path | None, dropped: int | None) -> str:
 
     lines = [_table(table(done)), "", summary(done)]
     for one in done.examples[:5]:
-        lines.append(f"  {one.how}, {one.known_by}: {_short(one.instruction)} ({one.record})")
+        lines.append(
+            f"  {one.how}, {one.known_by}: {_short(one.instruction)} ({plain(one.record)})"
+        )
         asked = _short(one.question) if one.question else "a picture"
-        lines.append(f"    {one.benchmark}, {_short(one.place, 40)}: {asked}")
+        lines.append(f"    {_short(one.benchmark, 40)}, {_short(one.place, 40)}: {asked}")
     if done.bad_count:
         lines.append(f"{done.bad_count:,} rows of the benchmarks could not be used")
     if dropped is not None:
@@ -147,5 +151,5 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 
 def _short(text: str, limit: int = 70) -> str:
-    one_line = " ".join(text.split())
+    one_line = plain(" ".join(text.split()))
     return one_line if len(one_line) <= limit else one_line[: limit - 1] + "…"

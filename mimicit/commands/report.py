@@ -38,6 +38,7 @@ def report(
     from dataclasses import asdict
 
     from mimicit.progress import Progress
+    from mimicit.report.page import size
     from mimicit.report.writing import STEPS, write_report
     from mimicit.store import Store
 
@@ -53,6 +54,6 @@ def report(
         typer.echo(orjson.dumps(asdict(written), option=orjson.OPT_INDENT_2, default=str).decode())
         return
     typer.echo(
-        f"{written.path}  {written.bytes / 1e6:,.1f} MB: {written.records:,} records, "
+        f"{written.path}  {size(written.bytes)}: {written.records:,} records, "
         f"{written.pictures:,} pictures, {written.samples} samples"
     )

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 """Disagreements that are printed."""
+LONGEST = 600
+"""Characters of a reason that are."""
 
 
 def review(
@@ -134,7 +136,7 @@ def _said(found: Agreement) -> str:
     ]  # fmt: skip
     lines += ["", f"{len(found.disagreements):,} records on which they disagree"]
     for one in found.disagreements[:SHOWN]:
-        lines.append(f"  {one.record}")
+        lines.append(f"  {_line(one.record)}")
         lines += [f"    {_vote(vote)}" for vote in one.said]
     if len(found.disagreements) > SHOWN:
         lines.append("  … --json lists all of them")
@@ -142,7 +144,15 @@ def _said(found: Agreement) -> str:
 
 
 def _vote(vote: Vote) -> str:
-    return f"{vote.by}: {vote.do}" + (f" ({vote.reason})" if vote.reason else "")
+    return f"{vote.by}: {vote.do}" + (f" ({_line(vote.reason)})" if vote.reason else "")
+
+
+def _line(text: str) -> str:
+    """Return what a stranger's journal says as one line that no terminal obeys."""
+    from mimicit.inline import plain
+
+    line = " ".join(plain(text).split())
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]} …"
 
 
 def _share(value: float | None) -> str:

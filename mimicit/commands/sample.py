@@ -80,10 +80,15 @@ def sample(
         typer.echo(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
         return
     if not rows:
-        typer.echo(f"no record of the view {view!r} satisfies {where!r}", err=True)
+        typer.echo(f"no record to show: {_none(view, where)}", err=True)
     on = screen(pictures)
     for row in rows:
         write("".join(shown(row, store, on)))
+
+
+def _none(view: str, where: str) -> str:
+    kind = "is there" if view == "instructions" else f"is {view}"
+    return f"none {kind}" if where == "true" else f"none {kind} and satisfies {where!r}"
 
 
 def sampled(
@@ -110,10 +115,18 @@ def sampled(
 
 
 def _looked_up(connection: duckdb.DuckDBPyConnection, ids: list[str]) -> list[dict[str, Any]]:
-    """Return records by id, in this order."""
-    columns, wanted = _ID_COLUMNS, "(SELECT unnest($ids))"
+    """Return records by id, in this order.
+
+    They are read by their places: who looks for an id beside the texts unpacks all texts.
+    """
+    wanted = "(SELECT unnest($ids))"
+    found_at = connection.execute(
+        f"SELECT rowid FROM instructions WHERE id IN {wanted}", {"ids": ids}
+    ).fetchall()
     rows = _rows(
-        connection, f"SELECT {columns} FROM instructions WHERE id IN {wanted}", {"ids": ids}
+        connection,
+        f"SELECT {_ID_COLUMNS} FROM instructions WHERE rowid IN (SELECT unnest($places))",
+        {"places": [place for (place,) in found_at]},
     )
     said = _rows(
         connection,
@@ -142,8 +155,10 @@ def _looked_up(connection: duckdb.DuckDBPyConnection, ids: list[str]) -> list[di
 def _rows(
     connection: duckdb.DuckDBPyConnection, query: str, params: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = connection.sql(query, params=params).to_arrow_table().to_pylist()
-    return found
+    """Return a few rows without loading Arrow, which takes longer than they do."""
+    found = connection.execute(query, params)
+    names = [column[0] for column in found.description]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
 
 # On the screen
@@ -189,7 +204,7 @@ def _text(row: dict[str, Any], notes: dict[str, str], on: Screen, width: int) ->
         about.append(f"turn {row['turn']} of {row['conversation']}")
     if row["translation_of"]:
         about.append(f"of {row['translation_of']}")
-    yield from _styled("  ".join(about), width, dim)
+    yield from _styled(_cut("  ".join(about)), width, dim)
     yield from _styled(_cut(row["instruction"]), width, bold)
     yield from _styled(_cut(row["answer"]), width)
     if row["rejected"] is not None:

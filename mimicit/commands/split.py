@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mimicit.inline import plain
+
 if TYPE_CHECKING:
     from mimicit.splits import Check, Splitting
 
@@ -130,7 +132,9 @@ def _split(done: Splitting) -> str:
     if done.left_out:
         parts.append(
             f"{done.left_out:,} records are in no split, since they are joined to several:\n"
-            + "\n".join(f"  {one.record}: {' and '.join(one.splits)}" for one in done.examples)
+            + "\n".join(
+                f"  {plain(one.record)}: {' and '.join(one.splits)}" for one in done.examples
+            )
         )
     return "\n\n".join(parts)
 
@@ -145,7 +149,7 @@ def _checked(done: Check) -> str:
         *(f"{count:>9,}  {kind}" for kind, count in done.crossings.items()),
     ]
     lines += [
-        f"{one.kind}: {', '.join(one.records)} ({' and '.join(one.splits)})"
+        f"{one.kind}: {plain(', '.join(one.records))} ({' and '.join(one.splits)})"
         for one in done.examples
     ]
     lines.append("things cross from one split into another" if done.total else "nothing crosses")
@@ -169,4 +173,4 @@ def _table(rows: list[dict[str, Any]]) -> str:
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{100 * value:.2f} %"
-    return f"{value:,}" if isinstance(value, int) else "–" if value is None else str(value)
+    return f"{value:,}" if isinstance(value, int) else "–" if value is None else plain(str(value))

@@ -62,7 +62,7 @@ _VALUES = {c: n for n, c in enumerate("〇一二三四五六七八九")} | {
 _UNITS = {"十": 10, "百": 100, "千": 1000}
 _KANJI_RUN = re.compile(f"[{_KANJI}]+")
 _COUNTED = re.compile(
-    f"([{_KANJI}]+)(?=[个個只隻位名条張张辆輛台頭头匹本枚冊册杯瓶碗把件双雙块塊座间間棵朵架艘盏扇层層岁歲点點つ羽軒階人年])"
+    f"(?<![{_KANJI}])([{_KANJI}]+)(?=[个個只隻位名条張张辆輛台頭头匹本枚冊册杯瓶碗把件双雙块塊座间間棵朵架艘盏扇层層岁歲点點つ羽軒階人年])"
 )
 _ROMAN = re.compile(r"\b[IVX]{1,5}(?=e\b|er\b|ème\b|\b)")
 _HALVES = re.compile(r"half|quarter|halb|viertel|demi|quart|media|cuarto|半|반|نصف|ربع", re.I)

@@ -7,6 +7,7 @@ have the same by chance, so texts are not compared again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,25 @@ def words(texts: pyarrow.Array) -> Words:
     before = np.concatenate([[0], number])
     found = np.add.reduceat(value, at) if len(at) else np.zeros(0, np.uint64)
     return Words(_spread(found), before[starts])
+
+
+def taken(given: Words, rows: np.ndarray) -> Words:
+    """Return some of the texts."""
+    import numpy as np
+
+    count = given.count[rows]
+    start = np.concatenate([[0], np.cumsum(count)])
+    place = np.arange(start[-1]) + np.repeat(given.start[rows] - start[:-1], count)
+    return Words(given.word[place], start)
+
+
+def joined(parts: Sequence[Words]) -> Words:
+    """Return texts one after the other."""
+    import numpy as np
+
+    count = np.concatenate([part.count for part in parts])
+    word = np.concatenate([part.word for part in parts])
+    return Words(word, np.concatenate([[0], np.cumsum(count)]))
 
 
 def runs(given: Words, length: int) -> tuple[np.ndarray, np.ndarray]:

@@ -86,6 +86,13 @@ def item_of(row: Mapping[str, Any]) -> Item | None:
     return Item(question, options, _answer(_first(named, ANSWER), options), pictures)
 
 
+def is_read(name: str) -> bool:
+    """Say whether something is read from a column of this name."""
+    name = name.lower()
+    known = (*QUESTION, *ANSWER, *OPTIONS, *LETTERS.lower(), *PICTURE)
+    return name in known or _is_numbered(name)
+
+
 def _first(named: Mapping[str, Any], names: Sequence[str]) -> Any:
     return next((named[name] for name in names if named.get(name) not in (None, "", [])), None)
 

@@ -5,11 +5,13 @@ and no answer follows from it without the picture. So there are three findings, 
 
     both       the same picture, and the question word for word
     text       a text of at least `least` words of which most runs of `words` words are in the record; or a question and
-               its answer, word for word, where the answer says something; or, without pictures, a question of `words` words
+               its answer, word for word, where the answer says something; or, without pictures, a question of `words` words.
+               A question about a picture needs `words` words of its own: "Is there a brown dog in the image? Please
+               answer yes or no." has two
     picture    the same picture, whatever is asked about it
 
 What is said again and again is a way of asking. A run of words that is in more than `common` different items of the benchmarks counts
-for none of them, and a text that more than `common` records about pictures share counts for none of those.
+for none of them, and a text, or a question, that more than `common` records about pictures share counts for none of those.
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from mimicit.decontaminate.grams import Index, Words, digests, runs, words
+from mimicit.decontaminate.grams import Index, Words, digests, joined, runs, taken, words
 from mimicit.decontaminate.items import Benchmarks
 from mimicit.decontaminate.seen import see
+from mimicit.errors import FormatError
 
 if TYPE_CHECKING:
     import duckdb
@@ -33,6 +36,11 @@ READ = 65_536
 """Records that are read at a time."""
 SAYS = 4
 """Words of an answer that says something."""
+WAY = 3
+"""Words of a run that belongs to a way of asking, if many items have it."""
+MOST_WORDS = 30_000_000
+"""Of benchmarks' long texts, each text counted once. A word takes some hundred bytes while they are prepared."""
+_ODD = 0x1F83D9ABFB41BD6B
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +131,7 @@ def _prepared(benchmarks: Benchmarks, matching: Matching) -> tuple[pyarrow.Table
         for name in ("question", "options", "answer")
     )
     whole = pc.binary_join_element_wise(question, options, " ")
-    asked, told, both = words(question), words(answer), words(whole)
+    asked, told, both = _words(question), _words(answer), _words(whole)
     shown = np.zeros(items.num_rows, bool)
     shown[benchmarks.shown["item"].to_numpy()] = True
     questions = pa.table(
@@ -137,28 +145,47 @@ def _prepared(benchmarks: Benchmarks, matching: Matching) -> tuple[pyarrow.Table
             "answer_words": told.count,
         }
     )
-    return questions, _texts(benchmarks, [both, told], matching)
+    return questions, _texts(benchmarks, both, told, shown, matching)
 
 
-def _texts(benchmarks: Benchmarks, given: list[Words], matching: Matching) -> _Texts:
+def _words(texts: pyarrow.Array) -> Words:
+    """Cut texts into words, some at a time: of each byte, some thirty are needed in between."""
+    parts = [words(texts.slice(at, AT_ONCE)) for at in range(0, max(1, len(texts)), AT_ONCE)]
+    return joined(parts)
+
+
+def _texts(
+    benchmarks: Benchmarks, asked: Words, told: Words, shown: np.ndarray, matching: Matching
+) -> _Texts:
+    """Return the texts that are looked for by runs.
+
+    Raises:
+        FormatError: there are too many to be held in memory.
+    """
     import numpy as np
 
     _, source = np.unique(benchmarks.items["benchmark"].to_numpy(), return_inverse=True)
     picture = _pictures(benchmarks)
-    parts = []
-    for one in given:
-        run, item = runs(one, matching.words)
-        long = one.count[item] >= matching.least
-        parts.append((run[long], item[long], digests(one)[item[long]]))
-    run, item, digest = (np.concatenate([part[n] for part in parts]) for n in range(3))
-    # A text is the same for all items of a benchmark that have it.
-    keys = np.stack([source[item].astype(np.int64), digest])
-    _, first, text = np.unique(keys, axis=1, return_index=True, return_inverse=True)
-    total = _distinct(run, text, len(first))
-    rare = _rare(run, digest, picture[item], matching.common)
-    size = _distinct(run[rare], text[rare], len(first))
-    known = rare & (size * 2 >= total)[text]
-    return _Texts(Index(run[known], text[known]), size, item[first])
+    questions, often = _different(asked, source, picture, matching.least)
+    answers, as_often = _different(told, source, picture, matching.least)
+    _check_size(int(asked.count[questions].sum() + told.count[answers].sum()))
+    own = _own(taken(asked, questions), often, matching.common)
+    says = (own >= matching.words) | ~shown[questions]
+    item = np.concatenate([questions[says], answers])
+    times = np.concatenate([often[says], as_often])
+    texts = joined([taken(asked, questions[says]), taken(told, answers)])
+    run, text, is_rare = _rare(*runs(texts, matching.words), times, matching.common)
+    total = np.bincount(text, minlength=len(item))
+    size = np.bincount(text[is_rare], minlength=len(item))
+    known = is_rare & (size * 2 >= total)[text]
+    return _Texts(Index(run[known], text[known]), size, item)
+
+
+def _check_size(count: int) -> None:
+    if count > MOST_WORDS:
+        raise FormatError(
+            f"the benchmarks hold {count:,} words in long texts, of which {MOST_WORDS:,} can be looked for at once; name fewer files"
+        )
 
 
 def _pictures(benchmarks: Benchmarks) -> np.ndarray:
@@ -177,33 +204,64 @@ def _pictures(benchmarks: Benchmarks) -> np.ndarray:
     return found
 
 
-def _distinct(run: np.ndarray, text: np.ndarray, count: int) -> np.ndarray:
-    """Return how many different runs each text has."""
+def _different(
+    given: Words, source: np.ndarray, picture: np.ndarray, least: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return an item for each long text of a benchmark, and in how many different items the text is.
+
+    One text about one picture is one item, however often and in whatever benchmarks it is there.
+    """
     import numpy as np
 
-    order = np.lexsort((run, text))
+    item = np.flatnonzero(given.count >= least)
+    digest = digests(given)[item]
+    _, first, text = np.unique(
+        digest ^ (source[item] * _ODD), return_index=True, return_inverse=True
+    )
+    _, one = np.unique(digest ^ (picture[item] * _ODD), return_index=True)
+    return item[first], np.bincount(text[one], minlength=len(first))
+
+
+def _rare(
+    run: np.ndarray, text: np.ndarray, times: np.ndarray, common: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the different runs of each text, and which of them are in few items.
+
+    Args:
+        run: Of words.
+        text: The number of its text.
+        times: In how many items each text is.
+        common: What is in more is in many.
+    """
+    import numpy as np
+
+    order = np.lexsort((text, run))
     run, text = run[order], text[order]
-    first = np.ones(len(run), bool)
-    first[1:] = (run[1:] != run[:-1]) | (text[1:] != text[:-1])
-    return np.bincount(text[first], minlength=count)
+    new = np.ones(len(run), bool)
+    new[1:] = run[1:] != run[:-1]
+    different = new.copy()
+    different[1:] |= text[1:] != text[:-1]
+    run, text, new = run[different], text[different], new[different]
+    number = np.cumsum(new) - 1
+    return run, text, (np.bincount(number, times[text]) <= common)[number]
 
 
-def _rare(run: np.ndarray, digest: np.ndarray, picture: np.ndarray, common: int) -> np.ndarray:
-    """Say which runs are in few items: one text about one picture is one item, however often it is there."""
+def _own(given: Words, times: np.ndarray, common: int) -> np.ndarray:
+    """Return how many words of each text stand in no run of three that many items have.
+
+    In "Is there a brown dog in the image? Please answer yes or no." these are two, the rest is a way of asking.
+    """
     import numpy as np
 
-    mixed = digest ^ (picture * np.int64(0x1F83D9ABFB41BD6B))
-    order = np.lexsort((mixed, run))
-    run, mixed = run[order], mixed[order]
-    begins = np.ones(len(run), bool)
-    begins[1:] = run[1:] != run[:-1]
-    new = begins.copy()
-    new[1:] |= mixed[1:] != mixed[:-1]
-    number = np.cumsum(begins) - 1
-    few = np.bincount(number, new) <= common
-    found = np.empty(len(run), bool)
-    found[order] = few[number] if len(run) else few
-    return found
+    run, text = runs(given, WAY)
+    different, _, is_rare = _rare(run, text, times, common)
+    said_often = np.flatnonzero(np.isin(run, different[~is_rare]))
+    first_word = said_often + (WAY - 1) * text[said_often]  # a text has two runs less than words
+    own = np.ones(len(given.word), bool)
+    for n in range(WAY):
+        own[first_word + n] = False
+    owner = np.repeat(np.arange(len(times)), given.count)
+    return np.bincount(owner[own], minlength=len(times))
 
 
 # Records
@@ -309,7 +367,7 @@ WITH named AS (
     WHERE (asked.a = k.a AND (answer_words >= $says OR NOT (asked.shown OR k.shown)))
         OR (NOT (asked.shown OR k.shown) AND question_words >= $words)
 ), repeated AS (
-    SELECT q FROM (SELECT DISTINCT q, record FROM equal WHERE shown) GROUP BY q HAVING count(*) > $common
+    SELECT q FROM bench_asked WHERE shown GROUP BY q HAVING count(*) > $common
 ), findings AS (
     SELECT record, item, if(same, 'both', 'picture') AS how, 1.0 AS share, distance, known_by FROM pictured
     UNION ALL

@@ -11,10 +11,19 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from mimicit.decontaminate.items import Benchmarks, Builder, Item, is_picture, item_of, texts_of
+from mimicit.decontaminate.items import (
+    Benchmarks,
+    Builder,
+    Item,
+    is_picture,
+    is_read,
+    item_of,
+    texts_of,
+)
 from mimicit.errors import FormatError
 
 MOST_ITEMS = 2_000_000
@@ -182,16 +191,39 @@ def _members(whole: Any, depth: int = 0) -> Rows:
 # Tables
 
 
+_END = "\x1ethe end of the file\x1e"
+"""A line of our own after the last one. Where it is in a cell, a quote took the rest of the file into that cell."""
+
+
+def _to_the_end(file: IO[str]) -> Iterator[str]:
+    """Yield lines, and one more.
+
+    Raises:
+        csv.Error: a line is too long.
+    """
+    while line := file.readline(MAX_LINE):
+        if len(line) == MAX_LINE:
+            raise csv.Error(f"a line is longer than {MAX_LINE >> 20} MiB")
+        yield line
+    yield _END
+
+
 def _table(path: Path, delimiter: str) -> Rows:
     before = csv.field_size_limit(MAX_LINE)
     try:
         with path.open(encoding="utf-8-sig", newline="", errors="replace") as file:
-            for row in (reader := csv.DictReader(file, delimiter=delimiter)):
+            reader = csv.reader(_to_the_end(file), delimiter=delimiter)
+            names = next(reader)
+            for cells in reader:
                 place = f"line {reader.line_num}"
-                if None in row:
+                if cells == [_END]:
+                    return
+                if any(_END in cell for cell in cells):
+                    yield "the end", "a quote is opened and never closed"
+                elif len(cells) > len(names):
                     yield place, "it has more cells than the first line"
-                else:
-                    yield place, row
+                elif cells:
+                    yield place, dict(zip_longest(names, cells))
     finally:
         csv.field_size_limit(before)
 
@@ -210,8 +242,13 @@ def _parquet(path: Path) -> Rows:
 
     try:
         with pq.ParquetFile(path) as file:
-            number = 0
-            for batch in file.iter_batches(64):
+            number, names = 0, file.schema_arrow.names
+            known = [name for name in names if is_read(name)]
+            if not known:
+                has = ", ".join(texts_of([dict.fromkeys(names)])) or "nothing"
+                yield "its columns", f"no question and no picture; it has: {has}"
+                return
+            for batch in file.iter_batches(64, columns=known):
                 for row in batch.to_pylist():
                     number += 1
                     yield f"row {number}", row

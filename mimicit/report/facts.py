@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mimicit.catalog import scalar
 from mimicit.curate.base import quoted
+from mimicit.stats import words
 
 if TYPE_CHECKING:
     import duckdb
@@ -19,6 +20,7 @@ Row = dict[str, Any]
 
 OTHERS = "(others)"
 NONE = "(not said)"
+_LAST = f"{quoted(OTHERS)}, {quoted(NONE)}"
 TASKS, LANGUAGES, SOURCES = 24, 16, 20
 """Most frequent ones that get a row."""
 LONGEST = 2_000
@@ -103,11 +105,12 @@ def has_table(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
 def most_frequent(
     connection: duckdb.DuckDBPyConnection, expression: str, table: str, limit: int
 ) -> list[str]:
-    """Return the most frequent values of a column, in memory that does not grow with their number."""
-    [(found,)] = connection.execute(
-        f"SELECT approx_top_k({expression}, {limit}) FROM {table} WHERE {expression} IS NOT NULL"
+    """Return the most frequent values of a column; where there are very many, DuckDB counts them on disk."""
+    found = connection.execute(
+        f"SELECT {expression} FROM {table} WHERE {expression} IS NOT NULL "
+        f"GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT {limit:d}"
     ).fetchall()
-    return list(found or [])
+    return [value for (value,) in found]
 
 
 def literal(text: str) -> str:
@@ -136,20 +139,10 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
         f"CREATE OR REPLACE TEMP VIEW told AS SELECT id, {task} AS task, {language} AS language, "
         f"{source} AS source, conversation, instruction, answer, image_ids, translation_of, "
         "rejected IS NOT NULL AS compared, id IN (SELECT record FROM against) AS dropped, "
-        f"{_words('instruction')} AS asked, {_words('answer')} AS answered FROM instructions"
+        f"{words('instruction')} AS asked, {words('answer')} AS answered FROM instructions"
     )
     connection.execute(f"CREATE OR REPLACE TEMP TABLE cube AS {_CUBE}")
     connection.execute(f"CREATE OR REPLACE TEMP TABLE lengths AS {_LENGTHS}")
-
-
-def _words(column: str) -> str:
-    """Count what stands between spaces; of nothing there is none."""
-    spaces = "' ' || chr(9) || chr(10) || chr(13)"
-    text = f"trim({column}, {spaces})"
-    return (
-        f"CASE WHEN {text} = '' THEN 0 ELSE "
-        f"length({text}) - length(translate({text}, {spaces}, '')) + 1 END"
-    )
 
 
 _CUBE = f"""
@@ -237,7 +230,7 @@ def _groups(connection: duckdb.DuckDBPyConnection, column: str) -> list[Row]:
         "(sum(shown) / sum(records))::DOUBLE AS pictures, (sum(asked) / sum(records))::DOUBLE AS asked, "
         "(sum(answered) / sum(records))::DOUBLE AS answered, "
         f"count(DISTINCT language) AS languages FROM cube GROUP BY {column} "
-        f"ORDER BY {column} IN ({quoted(OTHERS)}, {quoted(NONE)}), 2 DESC, 1",
+        f"ORDER BY {column} IN ({_LAST}), 2 DESC, 1",
     )
 
 
@@ -250,7 +243,7 @@ def _licences(connection: duckdb.DuckDBPyConnection) -> list[Row]:
     return rows(
         connection,
         f"SELECT {named(_LICENCE, names)} AS licence, count(*) AS records FROM instructions "
-        "GROUP BY 1 ORDER BY 2 DESC, 1",
+        f"GROUP BY 1 ORDER BY licence IN ({_LAST}), 2 DESC, 1",
     )
 
 

@@ -40,6 +40,7 @@ SELECT coalesce(sum(replies), 0)::BIGINT AS replies, sum(cost_usd) AS cost_usd,
        coalesce(sum(completion_tokens), 0)::BIGINT AS completion_tokens,
        (SELECT count(*) FROM runs) AS runs, (SELECT count(*) FROM failures) AS failures,
        (SELECT count(*) FROM readings WHERE problem IS NOT NULL) AS unreadable,
+       (SELECT count(*) FROM replies WHERE cost_usd IS NULL) AS unpriced,
        (SELECT count(request) FROM instructions) AS records
 FROM costs"""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from mimicit.curate.history import noted
@@ -23,6 +24,8 @@ NOTE_BYTES = 16 << 20
 SCORED = 12
 """Filters whose scores are shown."""
 BINS = 20
+_MEASURED = "abs(score) <= 1e300"
+"""What is larger measured nothing, and no axis holds it."""
 _DUPLICATE = "(filter ILIKE '%duplicate%' OR filter = 'repeated_question')"
 
 
@@ -100,7 +103,7 @@ SELECT recipe, filter, count(*) AS records, min(score) AS least, max(score) AS m
        avg(score) AS mean, approx_quantile(score, 0.5) AS median,
        bool_and(score = floor(score)) AS is_whole,
        count(*) FILTER (NOT coalesce(rejects, true)) AS opinions
-FROM verdicts WHERE isfinite(score) GROUP BY recipe, filter HAVING count(*) > 1
+FROM verdicts WHERE {_MEASURED} GROUP BY recipe, filter HAVING count(*) > 1
 ORDER BY recipe || filter NOT ILIKE '%judge%', records DESC, recipe, filter LIMIT {SCORED}""",
     )
     for one in found:
@@ -109,19 +112,28 @@ ORDER BY recipe || filter NOT ILIKE '%judge%', records DESC, recipe, filter LIMI
 
 
 def _bins(connection: duckdb.DuckDBPyConnection, one: Row) -> list[Row]:
-    """Count the scores of a filter in bins: whole numbers are their own, where there are few."""
+    """Count the scores of a filter in bins of a round width: whole numbers are their own, where there are few."""
     least, most = one["least"], one["most"]
     whole = one["is_whole"] and most - least < 2 * BINS
-    width = 1.0 if whole else (most - least) / BINS or 1.0
-    last = most - least if whole else BINS - 1.0
-    step = f"least(floor((score - {least!r}) / {width!r}), {last!r})"
+    width = 1.0 if whole else rounded((most - least) / BINS)
+    start = math.floor(least / width) * width
+    step = f"floor((score - {start!r}) / {width!r} + 1e-9)"
     counted = rows(
         connection,
-        f"SELECT {step}::INTEGER AS step, count(*) AS records FROM verdicts WHERE isfinite(score) "
-        f"AND recipe = {literal(one['recipe'])} AND filter = {literal(one['filter'])} "
-        "GROUP BY 1 ORDER BY 1",
+        f"SELECT {step} AS step, count(*) AS records, max(score) AS most FROM verdicts "
+        f"WHERE {_MEASURED} AND recipe = {literal(one['recipe'])} "
+        f"AND filter = {literal(one['filter'])} GROUP BY 1 ORDER BY 1",
     )
     return [
-        {"from": least + row["step"] * width, "width": width, "records": row["records"]}
+        {"from": start + row["step"] * width, "width": width}
+        | {"records": row["records"], "most": row["most"]}
         for row in counted
     ]
+
+
+def rounded(width: float) -> float:
+    """Return the next larger one of 1, 2.5 and 5 with zeros: marks from 1 to 5 by quarters have a bin each."""
+    if width < 1e-300:
+        return 1.0
+    ten: float = 10.0 ** math.floor(math.log10(width))
+    return ten * next(n for n in (1.0, 2.5, 5.0, 10.0) if width <= 1.001 * n * ten)

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mimicit.report import plots
-from mimicit.report.facts import MOST_PICTURES, Facts, Row
-from mimicit.report.sheet import answers
+from mimicit.report.facts import MOST_PICTURES, OTHERS, Facts, Row
+from mimicit.report.sheet import answers, counted
 
 if TYPE_CHECKING:
     from mimicit.report.asking import Asked
@@ -73,6 +73,7 @@ def render(sheet: Sheet) -> str:
         answers=answers(sheet),
         letters=max(300, min(1_500, 75_000 // max(1, len(sheet.samples)))),
         quantiles=plots.quantiles,
+        others=OTHERS,
         verbs=sheet.asked.verbs() if sheet.asked else [],
     )
 
@@ -176,7 +177,9 @@ def score(value: float | None) -> str:
 def cut(text: str | None, letters: int) -> str:
     if text is None or len(text) <= letters:
         return text or ""
-    return f"{text[:letters].rstrip()} … ({len(text) - letters:,} more characters)"
+    more = f"… ({len(text) - letters:,} more characters)"
+    # An isolate, so that it can be read after a text from right to left, too.
+    return f"{text[:letters].rstrip()} \u2066{more}\u2069"
 
 
 def percent(part: float, whole: float) -> str:
@@ -195,6 +198,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "size": size,
     "usd": usd,
     "score": score,
+    "counted": counted,
     "cut": cut,
     "percent": percent,
     "moment": moment,

@@ -11,10 +11,12 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from mimicit.report.facts import Row
-from mimicit.report.svg import INK, drawing, label, written
+from mimicit.report.facts import OTHERS, Row
+from mimicit.report.svg import INK, breadth, drawing, label, written
 
 if TYPE_CHECKING:
+    import datetime
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -24,15 +26,19 @@ HEIGHT = 215.0
 ACCEPTED, DROPPED = INK["c0"], INK["c1"]
 MOST = 14
 """Tasks in a chart."""
+MOST_BARS = 60
+"""Of days; of a longer time, so many days are one that there are no more."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def compact(value: float, _: object = None) -> str:
     """Write a number as an axis can hold it: 1.2k, 30M."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    if abs(value) >= 1e15:
+        return f"{value:.2g}"
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{letter}"
-    return f"{value:g}" if value == int(value) else f"{value:.2g}"
+    return f"{value:.3g}"
 
 
 # Lengths
@@ -52,12 +58,14 @@ def lengths(found: Sequence[Row], prefix: str, what: str) -> str:
             heights = _binned(by_words[flag], starts, width)
             if any(heights):
                 axes.bar(
-                    [start + width / 2 for start in starts], heights, width=0.86 * width,
+                    [start + (width - 1) / 2 for start in starts], heights, width=0.86 * width,
                     bottom=below, color=colour, label=name,
                 )  # fmt: skip
             below = [a + b for a, b in zip(below, heights, strict=True)]
-        axes.set_xlim(0, starts[-1] + width)
-        axes.set_xlabel(f"words of {what}")
+        axes.set_xlim(-0.6, starts[-1] + width - 0.5)
+        longer = sum(count for words, count in both.items() if words >= starts[-1] + width)
+        beyond = f"; {longer:,} longer ones are not drawn" if longer else ""
+        _below(figure, f"words of {what}{beyond}")
         axes.yaxis.set_major_formatter(compact)
         if any(by_words[True].values()):
             _legend(figure, axes)
@@ -67,8 +75,12 @@ def lengths(found: Sequence[Row], prefix: str, what: str) -> str:
 def lengths_by_task(found: Sequence[Row], tasks: Sequence[str], prefix: str, what: str) -> str:
     """Draw for each task where nine of ten texts are, where half of them are, and the middle one."""
     rows = [(task, quantiles(found, task)) for task in tasks[:MOST]]
-    with drawing(WIDTH, 60 + 24 * len(rows)) as figure:
+    height = 56 + 24 * len(rows)
+    names = [label(task) for task, _ in rows]
+    with drawing(WIDTH, height, layout=None) as figure:
+        left = max(map(breadth, names)) + 12
         axes = _axes(figure, grid="x")
+        axes.set_position((left / WIDTH, 40 / height, 1 - (left + 12) / WIDTH, 1 - 46 / height))
         places = list(range(len(rows)))
         for place, (_, (low, quarter, middle, three, high)) in enumerate(rows):
             axes.plot([low, high], [place, place], color=ACCEPTED, linewidth=1.4, alpha=0.6)
@@ -77,9 +89,12 @@ def lengths_by_task(found: Sequence[Row], tasks: Sequence[str], prefix: str, wha
                 alpha=0.55, solid_capstyle="butt",
             )  # fmt: skip
             axes.plot([middle, middle], [place - 0.26, place + 0.26], color=INK["ink"], linewidth=2)
-        _named(axes, places, [task for task, _ in rows])
+        axes.set_yticks(places, names)
+        axes.tick_params(axis="y", labelcolor=INK["ink"])
+        axes.set_ylim(len(places) - 0.4, -0.6)
         axes.set_xlim(left=0)
-        axes.set_xlabel(f"words of {what}: middle, half, nine of ten")
+        axes.xaxis.set_major_formatter(compact)
+        _below(figure, f"words of {what}: middle, half, nine of ten")
         return written(figure, prefix, f"Words of {what} by task")
 
 
@@ -161,7 +176,7 @@ def _steps(
         axes = _axes(figure)
         axes.bar(list(counted), list(counted.values()), width=0.86, color=ACCEPTED)
         axes.set_xlim(middle - half, middle + half)
-        shown = [(at, name) for at, name in ticks if abs(at - middle) < half]
+        shown = [(at, name) for at, name in ticks if abs(at - middle) < 0.88 * half]
         shown = shown[:: math.ceil(len(shown) / 6)]
         axes.set_xticks([at for at, _ in shown], [name for _, name in shown])
         axes.set_xlabel(what)
@@ -175,50 +190,69 @@ def scores(one: Row, prefix: str, title: str) -> str:
     width = bins[0]["width"]
     with drawing(WIDTH, HEIGHT) as figure:
         axes = _axes(figure)
-        whole = one["is_whole"] and width == 1
-        middles = [row["from"] + (0 if whole else width / 2) for row in bins]
+        marks = all(row["most"] - row["from"] < 1e-6 * width for row in bins)
+        middles = [row["from"] + (0 if marks else width / 2) for row in bins]
         axes.bar(middles, [row["records"] for row in bins], width=0.86 * width, color=INK["c2"])
-        if whole and one["most"] - one["least"] <= 12:
+        if one["is_whole"] and one["most"] - one["least"] <= 12:
             axes.set_xticks(range(int(one["least"]), int(one["most"]) + 1))
         if len(bins) == 1:
             axes.set_xlim(middles[0] - 2.5 * width, middles[0] + 2.5 * width)
         axes.set_xlabel("score")
+        axes.xaxis.set_major_formatter(compact)
         axes.yaxis.set_major_formatter(compact)
         return written(figure, prefix, title)
 
 
 def days(found: Sequence[Row], column: str, prefix: str, title: str, what: str) -> str:
-    """Draw what was spent each day, by model."""
+    """Draw what was spent each day, by model; of a long time some days together are a bar."""
     import datetime
 
-    from matplotlib import dates as ticks
-
-    models = sorted({row["model"] or "–" for row in found})
-    dates = sorted({row["day"] for row in found})
-    with drawing(WIDTH, HEIGHT) as figure:
+    first, last = min(row["day"] for row in found), max(row["day"] for row in found)
+    each = (last - first).days // MOST_BARS + 1
+    spent: dict[str, dict[datetime.date, float]] = {}
+    for row in found:
+        day = first + datetime.timedelta((row["day"] - first).days // each * each)
+        of_model = spent.setdefault(row["model"] or "–", {})
+        of_model[day] = of_model.get(day, 0) + (row[column] or 0)
+    with drawing(WIDTH, HEIGHT + 15 * len(spent)) as figure:
         axes = _axes(figure, whole=False)
-        below = dict.fromkeys(dates, 0.0)
-        for n, model in enumerate(models):
-            spent = dict.fromkeys(dates, 0.0)
-            for row in found:
-                if (row["model"] or "–") == model:
-                    spent[row["day"]] += row[column] or 0
+        starts: Any = sorted({day for of_model in spent.values() for day in of_model})
+        below = [0.0] * len(starts)
+        for n, model in enumerate(sorted(spent, key=lambda model: (model == OTHERS, model))):
+            heights = [spent[model].get(day, 0.0) for day in starts]
             axes.bar(
-                dates, list(spent.values()), bottom=list(below.values()), width=0.8,
-                color=INK[f"c{n % 8}"], label="\u200b" + label(model, 28),  # matplotlib hides "_…"
+                starts, heights, bottom=below, width=0.8 * each, align="center" if each == 1 else "edge",
+                color=INK[f"c{n % 8}"], label="\u200b" + label(model, 220),  # matplotlib hides "_…"
             )  # fmt: skip
-            below = {day: below[day] + spent[day] for day in dates}
-        wide = max(3, (dates[-1] - dates[0]).days // 12)
-        axes.set_xlim(dates[0] - datetime.timedelta(wide), dates[-1] + datetime.timedelta(wide))
-        untyped: Any = ticks  # as these two are
-        locator = untyped.AutoDateLocator(minticks=2, maxticks=6)
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(untyped.ConciseDateFormatter(locator, show_offset=False))
+            below = [a + b for a, b in zip(below, heights, strict=True)]
+        _dated(axes, first, last)
+        _below(figure, _span(first, last) + (f"; a bar is {each} days" if each > 1 else ""))
         axes.set_ylabel(what)
         axes.yaxis.set_major_formatter(compact)
-        if len(models) > 1:
+        if len(spent) > 1:
             figure.legend(loc="outside upper left", ncols=1)
         return written(figure, prefix, title)
+
+
+def _dated(axes: Axes, first: datetime.date, last: datetime.date) -> None:
+    """Give an axis its days, none of them so far left that it lies on the axis of numbers."""
+    import datetime
+
+    from matplotlib import dates
+
+    untyped: Any = dates  # as these two are
+    days = (last - first).days
+    wide = datetime.timedelta(max(3, days // 12))
+    bounds: Any = (first - wide, last + wide)
+    axes.set_xlim(bounds)
+    axes.xaxis.set_major_locator(untyped.AutoDateLocator(minticks=2, maxticks=5))
+    left, right = axes.get_xlim()
+    axes.set_xticks([at for at in axes.get_xticks() if at - left > 0.08 * (right - left)])
+    axes.xaxis.set_major_formatter(untyped.DateFormatter("%b %Y" if days > 300 else "%-d %b"))
+
+
+def _span(first: datetime.date, last: datetime.date) -> str:
+    return f"{first:%-d %b %Y}" if first == last else f"{first:%-d %b %Y} to {last:%-d %b %Y}"
 
 
 # Verbs and objects
@@ -230,8 +264,8 @@ def sunburst(verbs: Sequence[tuple[str, int, list[tuple[str, int]]]], prefix: st
     colours = next(n for n in (8, 7, 6) if n == 6 or len(verbs) % n != 1)  # the ring closes
     for place, (verb, total, objects) in enumerate(verbs):
         n = place % colours
-        inner.append((label(verb, 12), total, n))
-        outer += [(label(name, 13), count, n) for name, count in objects]
+        inner.append((label(verb, 76), total, n))
+        outer += [(label(name, 94), count, n) for name, count in objects]
         outer.append(("", total - sum(count for _, count in objects), n))
     with drawing(440, 440, layout=None) as figure:
         axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
@@ -292,10 +326,9 @@ def _axes(figure: Figure, *, grid: Any = "y", whole: bool = True) -> Axes:
     return axes
 
 
-def _named(axes: Axes, places: Sequence[int], names: Sequence[str]) -> None:
-    axes.set_yticks(places, [label(name) for name in names])
-    axes.tick_params(axis="y", labelcolor=INK["ink"])
-    axes.set_ylim(len(places) - 0.4, -0.6)
+def _below(figure: Figure, text: str) -> None:
+    """Say below a figure what its axis shows; a text as wide as this may be wider than the axis."""
+    figure.supxlabel(text, fontsize=11.5, color=INK["muted"])
 
 
 def _legend(figure: Figure, axes: Axes) -> None:

@@ -133,8 +133,9 @@ def _verdicts(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> dict
         connection,
         "SELECT record, filter, reason, recipe, score, coalesce(rejects, true) AS rejects "
         f"FROM verdicts WHERE record IN ({_listed(ids)}) "
-        f"QUALIFY row_number() OVER (PARTITION BY record ORDER BY rejects DESC, time) <= {VERDICTS} "
-        "ORDER BY record, rejects DESC, filter",
+        "QUALIFY row_number() OVER ("
+        f"PARTITION BY record ORDER BY coalesce(rejects, true) DESC, time) <= {VERDICTS} "
+        "ORDER BY record, coalesce(rejects, true) DESC, filter",
     ):
         found.setdefault(row["record"], []).append(row)
     return found
@@ -150,7 +151,8 @@ def _thumbnail(pictures: Pictures, id_: str, left: int) -> tuple[Thumbnail, int]
     try:
         [data] = pictures.get([id_])
     except (PictureError, DatasetError):  # whose messages name folders, which are nobody's business
-        return Thumbnail(id_, problem=f"the picture {id_!r} is not in the dataset"), 0
+        name = id_ if len(id_) <= 60 else f"{id_[:59]}…"
+        return Thumbnail(id_, problem=f"the picture {name!r} is not in the dataset"), 0
     try:
         width, height, small = shrunk(data, id_)
     except PictureError as error:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from mimicit.report.facts import NONE, Row
+from mimicit.report.facts import NONE, OTHERS, Row
 
 if TYPE_CHECKING:
     from mimicit.report.page import Sheet
 
 _NAMED = 6
 """Names in a sentence."""
+_LETTERS = 60
+"""Of a name in a sentence."""
+_TURNS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""What changes the direction of a text."""
+_NOTHING = "There are no records yet."
 
 
 def answers(sheet: Sheet) -> list[tuple[str, str]]:
@@ -39,39 +45,46 @@ _UNKNOWN = (
 
 def _contents(sheet: Sheet) -> str:
     t = sheet.facts.totals
+    if not t["records"]:
+        return _NOTHING
+    turns = t["conversations"] < t["records"]
+    talks = f" in {counted(t['conversations'], 'conversation')}" if turns else ""
     said = [
-        f"{t['records']:,} questions with answers in {t['conversations']:,} conversations, "
-        f"about {t['pictures']:,} pictures; {t['accepted']:,} of them are accepted."
+        f"{counted(t['records'], 'question')} with answers{talks}, about "
+        f"{counted(t['pictures'], 'picture')}; accepted: {t['accepted']:,}."
     ]
     if t["pictures"] > t["different"]:
-        said.append(f"{t['different']:,} pictures are different files.")
+        said.append(f"The pictures are {counted(t['different'], 'different file')}.")
     if t["frames"]:
-        said.append(f"{t['frames']:,} pictures are frames of videos.")
-    said.append(f"Tasks: {_names(sheet.facts.tasks, 'task')}.")
-    said.append(f"Languages: {_names(sheet.facts.languages, 'language')}.")
+        said.append(f"Frames of videos among them: {t['frames']:,}.")
+    said.append(f"Tasks: {_names(sheet.facts.tasks, 'task', t['tasks'])}.")
+    said.append(f"Languages: {_names(sheet.facts.languages, 'language', t['languages'])}.")
     if t["translations"]:
-        said.append(f"{t['translations']:,} records are translations of others.")
+        said.append(f"Translations of other records: {t['translations']:,}.")
     if t["compared"]:
-        said.append(f"{t['compared']:,} have a second answer that was liked less.")
+        said.append(f"With a second answer that was liked less: {t['compared']:,}.")
     return " ".join(said)
 
 
 def _sources(sheet: Sheet) -> str:
     known = [row for row in sheet.facts.sources if row["source"] != NONE]
-    if not known:
-        return "No record says where it comes from."
-    said = [f"Records name {sheet.facts.totals['sources']:,} sources: {_names(known, 'source')}."]
+    total = sheet.facts.totals["sources"]
+    said = ["No record says where it comes from."]
+    if known:
+        said = [f"Records name {counted(total, 'source')}: {_names(known, 'source', total)}."]
     notes = sheet.facts.annotations
     if notes:
         said.append(
-            f"{notes['annotations']:,} annotations are kept beside them, with {notes['captions']:,} captions "
-            f"and {notes['objects']:,} objects."
+            f"Beside them are kept {counted(notes['annotations'], 'annotation')}, with "
+            f"{counted(notes['captions'], 'caption')} and {counted(notes['objects'], 'object')}."
         )
     return " ".join(said)
 
 
 def _models(sheet: Sheet) -> str:
     making, totals = sheet.making, sheet.facts.totals
+    if not totals["records"]:
+        return _NOTHING
     if not making.totals["replies"]:
         return (
             "The ledger of this dataset has no replies: its records were imported, and what wrote them "
@@ -80,14 +93,15 @@ def _models(sheet: Sheet) -> str:
     models = _sums((row["model"], row["replies"]) for row in making.models)
     written = making.totals["records"]
     said = [
-        f"{written:,} records were written in this toolkit, in {making.totals['runs']:,} runs, from "
+        f"Written in this toolkit: {counted(written, 'record')}, in "
+        f"{counted(making.totals['runs'], 'run')}, from "
         f"{making.totals['replies']:,} replies of {_listed(models)}."
     ]
     if making.prompts:
-        prompts = [f"{row['task']} (version {row['version']})" for row in making.prompts]
+        prompts = [f"{_name(row['task'])} (version {row['version']})" for row in making.prompts]
         said.append(f"Prompts: {_listed(prompts)}; their digests are below.")
     if totals["records"] > written:
-        said.append(f"{totals['records'] - written:,} records were imported.")
+        said.append(f"Imported: {counted(totals['records'] - written, 'record')}.")
     return " ".join(said)
 
 
@@ -95,17 +109,18 @@ def _filters(sheet: Sheet) -> str:
     said = []
     for funnel in sheet.funnels:
         most = sorted(funnel["stages"], key=lambda stage: -stage["dropped"])[:3]
-        named = [f"{s['filter']} ({s['dropped']:,})" for s in most if s["dropped"]]
+        named = [f"{_name(s['filter'])} ({s['dropped']:,})" for s in most if s["dropped"]]
         dropped = funnel["records"] - funnel["accepted"]
         tail = f", most of them by {_listed(named)}" if named else ""
         said.append(
-            f"The recipe {funnel['recipe']!r} asked {len(funnel['stages'])} filters about "
-            f"{funnel['records']:,} records and dropped {dropped:,}{tail}."
+            f"The recipe '{_name(funnel['recipe'])}' asked {counted(len(funnel['stages']), 'filter')} "
+            f"about {counted(funnel['records'], 'record')} and dropped {dropped:,}{tail}."
         )
     recipes = {funnel["recipe"] for funnel in sheet.funnels}
     others = sorted({row["recipe"] for row in sheet.verdicts} - recipes)
     if others:
-        said.append(f"There are {'also ' if said else ''}verdicts of {_listed(others)}.")
+        also = "also " if said else ""
+        said.append(f"There are {also}verdicts of {_listed([_name(one) for one in others])}.")
     if not said:
         return "Not at all: no recipe was asked, and there are no verdicts."
     return " ".join([*said, "Nothing was deleted: dropped records are there, with the reasons."])
@@ -116,8 +131,8 @@ def _quality(sheet: Sheet) -> str:
     if not judged:
         return "No judge was asked. What other filters measured is shown below, where there is something."
     return " ".join(
-        f"{one['recipe']!r} rated {one['records']:,} records from {one['least']:g} to {one['most']:g}, "
-        f"{one['mean']:.2f} on average."
+        f"'{_name(one['recipe'])}' rated {one['records']:,} records from {one['least']:g} to "
+        f"{one['most']:g}, {one['mean']:.3g} on average."
         for one in judged
     )
 
@@ -126,7 +141,8 @@ def _repeats(sheet: Sheet) -> str:
     if not sheet.duplicates:
         return "No filter of duplicates dropped anything, or none was asked."
     return " ".join(
-        f"{one['filter']} ({one['recipe']}) dropped {one['records']:,} records that repeat others."
+        f"{_name(one['filter'])} ({_name(one['recipe'])}) dropped "
+        f"{counted(one['records'], 'record')} as repetitions of others."
         for one in sheet.duplicates[:_NAMED]
     )
 
@@ -136,8 +152,9 @@ def _splits(sheet: Sheet) -> str:
         return "It is not split."
     by_name: dict[str, list[str]] = {}
     for row in sheet.facts.splits:
-        by_name.setdefault(row["splitting"], []).append(f"{row['split']} ({row['records']:,})")
-    return " ".join(f"{name!r} has {_listed(parts)}." for name, parts in by_name.items())
+        part = f"{_name(row['split'])} ({row['records']:,})"
+        by_name.setdefault(row["splitting"], []).append(part)
+    return " ".join(f"'{_name(name)}' has {_listed(parts)}." for name, parts in by_name.items())
 
 
 def _licences(sheet: Sheet) -> str:
@@ -158,7 +175,13 @@ def _costs(sheet: Sheet) -> str:
     )
     if totals["cost_usd"] is None:
         return f"{tokens}; no price is known for them."
-    return f"{tokens}, for {totals['cost_usd']:,.2f} USD."
+    spent = totals["cost_usd"]
+    said = f"{tokens}, for {spent:,.2f} USD" if spent >= 0.1 else f"{tokens}, for {spent:.2g} USD"
+    if totals["unpriced"]:
+        said += (
+            f"; the price of {totals['unpriced']:,} of {totals['replies']:,} replies is not known"
+        )
+    return f"{said}."
 
 
 def _damage(sheet: Sheet) -> str:
@@ -166,18 +189,18 @@ def _damage(sheet: Sheet) -> str:
     if t["missing"] is None:
         said.append("There are too many pictures to look each one up here.")
     elif t["missing"]:
-        said.append(f"{t['missing']:,} pictures are named by records, and are not there.")
-    else:
+        said.append(f"Named by records, and not there: {counted(t['missing'], 'picture')}.")
+    elif t["shown"]:
         said.append("Every picture that a record names is there.")
     if t["unused"]:
-        said.append(f"{t['unused']:,} pictures are named by no record.")
+        said.append(f"Named by no record: {counted(t['unused'], 'picture')}.")
     if t["without_picture"]:
-        said.append(f"{t['without_picture']:,} records have no picture.")
+        said.append(f"Without a picture: {counted(t['without_picture'], 'record')}.")
     errors = sum(row["records"] for row in sheet.verdicts if row["filter"] == "error")
     if errors:
-        said.append(f"Filters failed on {errors:,} records.")
+        said.append(f"Filters failed on {counted(errors, 'record')}.")
     if sheet.making.totals["unreadable"]:
-        said.append(f"{sheet.making.totals['unreadable']:,} replies could not be read.")
+        said.append(f"Replies that could not be read: {sheet.making.totals['unreadable']:,}.")
     said.append("The command syphus data validate looks at every file.")
     return " ".join(said)
 
@@ -185,8 +208,25 @@ def _damage(sheet: Sheet) -> str:
 # Sentences
 
 
-def _names(rows: Sequence[Row], column: str) -> str:
-    return _listed([f"{row[column]} ({row['records']:,})" for row in rows])
+def counted(count: int, thing: str) -> str:
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
+def _name(text: str | None) -> str:
+    """Return a stranger's name as a part of a sentence: cut, and so that letters from right to left turn nothing around them."""
+    plain = _TURNS.sub("", text or "–")
+    if len(plain) > _LETTERS:
+        plain = plain[: _LETTERS - 1] + "…"
+    return plain if plain.isascii() else f"\u2068{plain}\u2069"
+
+
+def _names(rows: Sequence[Row], column: str, total: int | None = None) -> str:
+    """Name the most frequent ones, and count the others where it is known how many there are in all."""
+    named = [row for row in rows if row[column] != OTHERS]
+    said = [f"{_name(row[column])} ({row['records']:,})" for row in named]
+    if total is None and len(named) < len(rows):
+        return ", ".join([*said[:_NAMED], "and others"])
+    return _listed(said, total)
 
 
 def _sums(pairs: Iterable[tuple[str, int]]) -> list[str]:
@@ -194,15 +234,11 @@ def _sums(pairs: Iterable[tuple[str, int]]) -> list[str]:
     for name, count in pairs:
         total[name] = total.get(name, 0) + count
     ordered = sorted(total.items(), key=lambda item: -item[1])
-    return [f"{name} ({count:,})" for name, count in ordered]
+    return [f"{_name(name)} ({count:,})" for name, count in ordered]
 
 
-def _listed(names: Sequence[str]) -> str:
-    """Join names, and count those that are too many for a sentence."""
-    return ", ".join(_cut(names)) or "none"
-
-
-def _cut(names: Sequence[str]) -> Iterator[str]:
-    yield from names[:_NAMED]
-    if len(names) > _NAMED:
-        yield f"and {len(names) - _NAMED:,} others"
+def _listed(names: Sequence[str], total: int | None = None) -> str:
+    """Join names, and count those that are too many for a sentence: of all, where not even all names are here."""
+    left = (len(names) if total is None else total) - min(_NAMED, len(names))
+    others = [f"and {counted(left, 'other')}"] if left > 0 else []
+    return ", ".join([*names[:_NAMED], *others]) or "none"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+import unicodedata
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,6 +62,8 @@ _SETTINGS: Any = {
     "patch.linewidth": 0,
 }
 _KEPT = frozenset({"opacity", "fill-opacity", "stroke-width", "stroke-dasharray", "stroke-linecap"})
+_LONGEST = 200
+"""Letters of a label that are looked at."""
 _NUMBER = re.compile(r"-?\d+\.\d{2,}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]+")
 
@@ -79,10 +82,27 @@ def drawing(
         yield Figure(figsize=(width / 72, height / 72), dpi=72, layout=layout)
 
 
-def label(text: str, letters: int = 24) -> str:
-    """Return a text that fits beside an axis and into XML."""
-    plain = _CONTROL.sub(" ", text).strip() or "–"
-    return plain if len(plain) <= letters else plain[: letters - 1] + "…"
+def label(text: str, pixels: float = 173.0) -> str:
+    """Return a text that fits into so many pixels and into XML."""
+    plain = _CONTROL.sub(" ", text[:_LONGEST]).strip() or "–"
+    if len(text) <= _LONGEST and breadth(plain) <= pixels:
+        return plain
+    while plain and breadth(plain + "…") > pixels:
+        plain = plain[:-1]
+    return plain + "…"
+
+
+def breadth(text: str) -> float:
+    """Return about how many pixels a text takes at most; nobody knows here which font the page will have."""
+    return sum(map(_breadth, text))
+
+
+def _breadth(letter: str) -> float:
+    if unicodedata.east_asian_width(letter) in "WF" or letter in "WM@%":
+        return 11.5
+    if letter.isupper():
+        return 8.5
+    return 0.0 if unicodedata.combining(letter) else 4.5 if letter in "iljtfr.,:; " else 7.2
 
 
 def written(figure: Figure, prefix: str, title: str) -> str:
@@ -107,7 +127,7 @@ def written(figure: Figure, prefix: str, title: str) -> str:
         "viewBox": root.attrib["viewBox"],
         "class": "plot",
         "role": "img",
-        "aria-label": label(title, 400),
+        "aria-label": _CONTROL.sub(" ", title)[:400],
         "width": root.attrib["width"].removesuffix("pt"),
         "height": root.attrib["height"].removesuffix("pt"),
     }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mimicit.curate.base import quoted
 from mimicit.curate.filters import MEASURES
 from mimicit.curate.opening import opened, seal
 from mimicit.errors import DatasetError, MissingExtraError
@@ -56,18 +58,22 @@ def write_report(
 
     Raises:
         MissingExtraError: matplotlib is not installed.
-        DatasetError: the folder of the file is not there.
+        DatasetError: there cannot be such a file.
     """
     try:
         import matplotlib  # noqa: F401
     except ImportError:
         raise MissingExtraError("matplotlib", "review") from None
-    if not path.parent.is_dir():
-        raise DatasetError(f"there is no folder {str(path.parent)!r} to write {path.name!r} into")
+    _check(path)
     progress(0, "verbs and objects")
     measure = MEASURES.get(asking.MEASURE)
     asking.measure_new(store, measure)
-    with opened(store) as connection:
+    with (
+        tempfile.TemporaryDirectory(prefix="syphus-report-") as spill,
+        opened(store) as connection,
+    ):
+        # Not that of the dataset: a writer that comes or goes meanwhile clears it up.
+        connection.execute(f"SET temp_directory = {quoted(spill)}")
         seal(connection, [])  # what runs in it is ours, and yet
         progress(1, "records, texts and pictures")
         found = facts.gather(connection)
@@ -92,7 +98,7 @@ def write_report(
     if len(html) > PAGE_BYTES:
         samples.leave_out(sheet.samples, len(html) - PAGE_BYTES)
         html = page.render(sheet).encode()
-    with staged(path) as file:
+    with staged(path.resolve()) as file:  # what a link leads to, not the link
         file.write(html)
     progress(STEPS, "")
     totals = found.totals
@@ -104,3 +110,15 @@ def write_report(
         totals["pictures"],
         len(sheet.samples),
     )
+
+
+def _check(path: Path) -> None:
+    """Say what is wrong with a path before an hour is spent on what it should hold."""
+    if not path.parent.is_dir():
+        raise DatasetError(f"there is no folder {str(path.parent)!r} to write {path.name!r} into")
+    if path.is_dir():
+        raise DatasetError(f"{str(path)!r} is a folder; name a file, such as report.html in it")
+    if path.exists() and not path.is_file():
+        raise DatasetError(
+            f"{str(path)!r} is no file, and a page would take its place; name another"
+        )

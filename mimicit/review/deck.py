@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -67,6 +67,8 @@ class Deck:
     rows: pyarrow.Int64Array
     """Of the table `instructions`, as long as the catalog is not built again."""
     ids: pyarrow.LargeStringArray
+    done: dict[str, set[int]] = field(default_factory=dict, compare=False)
+    """By reviewer: places of what needs no decision any more."""
 
     def __len__(self) -> int:
         return len(self.ids)

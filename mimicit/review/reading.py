@@ -1,8 +1,8 @@
 """Records with all that is known of them, read from the catalog for moments.
 
-A catalog that is open for reading cannot be written, so it is opened for some records and let go of again. Those that come
-next are read ahead, a few at a time: a page gets them from memory, and goes on for a while when a writer has the catalog. Rows are
-found by their number; should the catalog have been built again since, what is there has another id, and is found by that.
+The records that come next are read ahead, a few at a time: a page gets them from memory, and goes on for a while when a writer has
+the catalog (`borrowing`). A record's row is found by its number; should the catalog have been built again since, what is there has
+another id, and is found by that. What belongs to a record is found with an index (`finding`), which is made beside.
 """
 
 from __future__ import annotations
@@ -10,31 +10,29 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mimicit import catalog
 from mimicit.errors import LockedError
+from mimicit.review.borrowing import Borrowed, Stamp
+from mimicit.review.finding import COLUMNS, Index, narrowed
 from mimicit.sql import quoted
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     import duckdb
 
     from mimicit.store import Store
 
 PATIENCE = 2.0
 """Seconds that a page waits for another process to let go of the catalog."""
-OPEN_SECONDS = 1.0
-"""A connection that was open for so long gets no new users, so that others can write."""
 KEPT = 1_024
 """Records in memory."""
 TURNS = 200
 """Of a conversation, at most; and verdicts of a record."""
 MOST_TURNS = 2_000
 """Of all conversations that are read at once."""
+REST = 3
+"""Times what making an index takes, before the next one is made: a run that writes all the time does not keep the room busy."""
 FRESH_SECONDS = 120.0
 """After that a record is read again, for verdicts that came since; should that not be possible, as it was."""
 
@@ -49,17 +47,16 @@ _FIELDS = (
 
 
 class Reader:
-    """Safe for threads: they share a connection for as long as one of them needs it, but not for long."""
+    """Safe for threads."""
 
     def __init__(self, store: Store) -> None:
-        self.store = store
+        self._catalog = Borrowed(store.catalog_path)
         self._kept: OrderedDict[str, tuple[float, Facts]] = OrderedDict()
-        self._change = threading.Condition()
-        """Guards all that follows, and what is kept."""
-        self._opened: AbstractContextManager[duckdb.DuckDBPyConnection] | None = None
-        self._connection: duckdb.DuckDBPyConnection | None = None
-        self._since = 0.0
-        self._users = 0
+        self._keeping = threading.Lock()
+        self._index: Index | None = None
+        self._is_index_old = True
+        self._next_index = 0.0
+        """When another one may be made."""
 
     def has(self, id: str) -> bool:
         """Say whether somebody need not wait for a record."""
@@ -88,10 +85,10 @@ class Reader:
         Raises:
             LockedError: another process has the catalog.
         """
-        with self._reading(patience) as connection:
-            found = records(connection, cards)
+        with self._catalog.reading(patience) as (connection, stamp):
+            found = records(connection, cards, self._index_of(stamp))
         now = time.monotonic()
-        with self._change:
+        with self._keeping:
             for id, facts in found.items():
                 self._kept[id] = (now, facts)
                 self._kept.move_to_end(id)
@@ -104,53 +101,63 @@ class Reader:
         Raises:
             LockedError: another process has the catalog.
         """
-        with self._reading(PATIENCE) as connection:
-            return _origin(connection, id)
+        with self._catalog.reading(PATIENCE) as (connection, stamp):
+            return _origin(connection, id, self._index_of(stamp))
 
-    @contextmanager
-    def _reading(self, patience: float) -> Iterator[duckdb.DuckDBPyConnection]:
-        cursor = self._begin(patience)
-        try:
-            yield cursor
-        finally:
-            cursor.close()
-            self._end()
+    def make_index(self) -> None:
+        """Make the index again, if the catalog was written since and it is not too soon.
 
-    def _begin(self, patience: float) -> duckdb.DuckDBPyConnection:
-        with self._change:
-            while self._users and time.monotonic() - self._since > OPEN_SECONDS:
-                self._change.wait()
-            if self._connection is None:
-                path = self.store.catalog_path
-                self._opened = catalog.connect(path, read_only=True, patience=patience)
-                self._connection = self._opened.__enter__()
-                self._since = time.monotonic()
-            self._users += 1
-            cursor = self._connection.cursor()
-            cursor.execute("USE catalog")
-            return cursor
+        Raises:
+            LockedError: another process has the catalog.
+        """
+        began = time.monotonic()
+        if not self._is_index_old or began < self._next_index:
+            return
+        index = self._indexed()
+        self._next_index = began + (1 + REST) * (time.monotonic() - began)
+        if index is not None:
+            self._index, self._is_index_old = index, False
 
-    def _end(self) -> None:
-        with self._change:
-            self._users -= 1
-            if not self._users and self._opened is not None:
-                self._opened.__exit__(None, None, None)
-                self._opened = self._connection = None
-            self._change.notify_all()
+    def _indexed(self) -> Index | None:
+        """Return an index of the catalog, which is let go of after each column; None if it was written meanwhile."""
+        index: Index | None = None
+        for column in COLUMNS:
+            with self._catalog.reading(0.0) as (connection, stamp):
+                index = index or Index(stamp)
+                if index.stamp != stamp:
+                    return None
+                index.add(connection, column)
+        return index
+
+    def close(self) -> None:
+        self._catalog.close()
+
+    def _index_of(self, stamp: Stamp) -> Index | None:
+        """Return the index, if it is one of the catalog as it is now."""
+        index = self._index
+        if index is not None and index.stamp == stamp:
+            return index
+        self._is_index_old = True
+        return None
 
 
-def records(connection: duckdb.DuckDBPyConnection, cards: Sequence[Card]) -> dict[str, Facts]:
+def records(
+    connection: duckdb.DuckDBPyConnection, cards: Sequence[Card], index: Index | None = None
+) -> dict[str, Facts]:
     """Return records by their ids, with pictures, annotations, verdicts and conversations."""
     ids = {id for _, id in cards}
-    rows = [row for row, _ in cards if row is not None]
-    found = _by(connection, "rowid", rows) if rows else {}
+    rows = ", ".join(str(row) for row, _ in cards if row is not None)
+    found = _instructions(connection, f"rowid IN ({rows})") if rows else {}
     found = {id: facts for id, facts in found.items() if id in ids}
     if missing := ids - found.keys():
-        found |= _by(connection, "id", map(quoted, sorted(missing)))
+        where = narrowed(connection, index, "record", missing)
+        found |= _instructions(connection, f"{where} AND id IN ({_listed(missing)})")
     pictures = {picture for facts in found.values() for picture in facts["image_ids"]}
-    shown, told = _pictures(connection, pictures), _annotations(connection, pictures)
-    verdicts = _verdicts(connection, found)
-    turns = _turns(connection, {f["conversation"] for f in found.values() if f["conversation"]})
+    conversations = {facts["conversation"] for facts in found.values() if facts["conversation"]}
+    shown = _pictures(connection, pictures, index)
+    told = _annotations(connection, pictures, index)
+    verdicts = _verdicts(connection, found, index)
+    turns = _turns(connection, conversations, index)
     for id, facts in found.items():
         here = set(facts["image_ids"])
         facts["pictures"] = [shown.get(one, {"id": one}) for one in facts["image_ids"]]
@@ -160,51 +167,60 @@ def records(connection: duckdb.DuckDBPyConnection, cards: Sequence[Card]) -> dic
     return found
 
 
-def _by(
-    connection: duckdb.DuckDBPyConnection, column: str, values: Iterable[object]
-) -> dict[str, Facts]:
-    listed = ", ".join(map(str, values))
-    query = f"SELECT {', '.join(_FIELDS)} FROM instructions WHERE {column} IN ({listed})"
+def _instructions(connection: duckdb.DuckDBPyConnection, where: str) -> dict[str, Facts]:
+    query = f"SELECT {', '.join(_FIELDS)} FROM instructions WHERE {where}"
     return {facts["id"]: facts for facts in _dicts(connection, query)}
 
 
-def _pictures(connection: duckdb.DuckDBPyConnection, ids: set[str]) -> dict[str, Facts]:
+def _pictures(
+    connection: duckdb.DuckDBPyConnection, ids: set[str], index: Index | None
+) -> dict[str, Facts]:
     if not ids:
         return {}
-    query = f"SELECT id, mime, width, height, source, time FROM images WHERE id IN ({_listed(ids)})"
+    where = narrowed(connection, index, "picture", ids)
+    query = (
+        "SELECT id, mime, width, height, source, time FROM images "
+        f"WHERE {where} AND id IN ({_listed(ids)})"
+    )
     return {facts["id"]: facts for facts in _dicts(connection, query)}
 
 
-def _annotations(connection: duckdb.DuckDBPyConnection, ids: set[str]) -> list[Facts]:
+def _annotations(
+    connection: duckdb.DuckDBPyConnection, ids: set[str], index: Index | None
+) -> list[Facts]:
     """Return what people said of pictures; of the table beneath the view, whose window would look at all of them."""
     if not ids:
         return []
+    where = narrowed(connection, index, "annotated", ids)
     return _dicts(
         connection,
         "SELECT pictures, captions, objects, source FROM _annotations "
-        f"WHERE list_has_any(pictures, [{_listed(ids)}]) QUALIFY row_number() OVER (PARTITION BY "
+        f"WHERE {where} AND list_has_any(pictures, [{_listed(ids)}]) QUALIFY row_number() OVER (PARTITION BY "
         "pictures, split_part(source, '#', 1) ORDER BY part DESC, rowid DESC) = 1 ORDER BY pictures",
     )
 
 
 def _verdicts(
-    connection: duckdb.DuckDBPyConnection, ids: Iterable[str]
+    connection: duckdb.DuckDBPyConnection, ids: Iterable[str], index: Index | None
 ) -> dict[str | None, list[Facts]]:
+    where = narrowed(connection, index, "judged", ids)
     query = (
         "SELECT record, filter, reason, recipe, score, coalesce(rejects, true) AS rejects FROM verdicts "
-        f"WHERE record IN ({_listed(ids)}) ORDER BY rejects DESC, recipe, filter"
+        f"WHERE {where} AND record IN ({_listed(ids)}) ORDER BY rejects DESC, recipe, filter"
     )
     return _grouped(_dicts(connection, query), "record")
 
 
 def _turns(
-    connection: duckdb.DuckDBPyConnection, conversations: set[str]
+    connection: duckdb.DuckDBPyConnection, conversations: set[str], index: Index | None
 ) -> dict[str | None, list[Facts]]:
     """Find the rows first: texts are read of these few, and not of all that are looked through."""
     if not conversations:
         return {}
+    where = narrowed(connection, index, "conversation", conversations)
     found = connection.execute(
-        f"SELECT rowid FROM instructions WHERE conversation IN ({_listed(conversations)}) LIMIT {MOST_TURNS}"
+        f"SELECT rowid FROM instructions WHERE {where} AND conversation IN ({_listed(conversations)}) "
+        f"LIMIT {MOST_TURNS}"
     ).fetchall()
     rows = ", ".join(str(row) for (row,) in found) or "NULL"
     query = (
@@ -214,10 +230,11 @@ def _turns(
     return _grouped(_dicts(connection, query), "conversation")
 
 
-def _origin(connection: duckdb.DuckDBPyConnection, id: str) -> Facts | None:
+def _origin(connection: duckdb.DuckDBPyConnection, id: str, index: Index | None) -> Facts | None:
     """Look the record up first: the view `provenance` would join whole tables."""
+    where = narrowed(connection, index, "record", [id])
     rows = connection.execute(
-        "SELECT request, reply FROM instructions WHERE id = ? LIMIT 1", [id]
+        f"SELECT request, reply FROM instructions WHERE {where} AND id = ? LIMIT 1", [id]
     ).fetchall()
     if not rows or rows[0][1] is None:
         return None

@@ -10,17 +10,18 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 from typing import Any
 
 from mimicit.errors import DatasetError, LockedError, MimicitError
 from mimicit.review.deck import Deck, Wanted, draw
 from mimicit.review.journal import MOST_TEXT, Decision, Journal, journal_path, journals
-from mimicit.review.opinions import agreement
+from mimicit.review.opinions import agreement, recipe_of
 from mimicit.review.reading import Card, Facts, Reader
+from mimicit.review.versions import Versions, edited
 from mimicit.schema import REVIEWERS, Instruction
 from mimicit.store import Store
 
@@ -63,12 +64,12 @@ class Room:
         self.store = store
         self.reader = Reader(store)
         self.journals = journals(store.path)
+        self.versions = Versions(self.journals)
         self.unsaved = 0
         """Lines of journals since they were last brought in."""
         self._places: dict[str, Place] = {}
         """Where each reviewer was last."""
         self._decks: OrderedDict[str, Deck] = OrderedDict()
-        self._done: dict[tuple[str, str], set[int]] = {}
         self._deciding = threading.RLock()
 
     # Where a reviewer is
@@ -77,11 +78,21 @@ class Room:
         """Return a reviewer's journal; of a new one there is no file before the first decision.
 
         Raises:
-            DatasetError: this cannot be a name.
+            DatasetError: this cannot be a name, or one of somebody else.
         """
         path = journal_path(self.store.path, name)
         with self._deciding:
+            if path.stem not in self.journals:
+                self._must_differ(path.stem)
             return self.journals.setdefault(path.stem, Journal(path))
+
+    def _must_differ(self, name: str) -> None:
+        """Refuse a name where some systems would write into another reviewer's file."""
+        for other, journal in self.journals.items():
+            if other.casefold() == name.casefold() and journal.path.exists():
+                raise DatasetError(
+                    f"there is a reviewer {other!r}; write it so, or take another name"
+                )
 
     def sit_down(self, name: str, wanted: Wanted) -> Facts:
         """Draw a deck, and say where its first undecided record is.
@@ -93,10 +104,8 @@ class Room:
         deck = draw(self.store.catalog_path, wanted)
         with self._deciding:
             self._decks[deck.key] = deck
-            self._done = {key: done for key, done in self._done.items() if key[1] != deck.key}
             while len(self._decks) > DECKS:
-                gone, _ = self._decks.popitem(last=False)
-                self._done = {key: done for key, done in self._done.items() if key[1] != gone}
+                self._decks.popitem(last=False)
         return {"deck": deck.key, "at": self._open(deck, journal, -1)} | self._progress(
             deck, journal
         )
@@ -111,7 +120,8 @@ class Room:
         journal = self.journal(place.name)
         deck = self._deck(place.deck) if place.deck else None
         card = self._card(deck, place.at, id)
-        found: Facts = self._found(card) | self._opinions(journal, card[1])
+        facts = self._found(card)
+        found = facts | self._opinions(facts, journal)
         if deck:
             at = place.at if id is None else deck.place(id)
             if at is not None:
@@ -121,8 +131,14 @@ class Room:
         return found | {"unsaved": self.unsaved, "can_undo": journal.last() is not None}
 
     def read_ahead(self) -> None:
-        """Read what reviewers may ask for next, a little at a time; a locked catalog is left alone."""
-        with suppress(LockedError):
+        """Read what reviewers may ask for next, a little at a time.
+
+        A locked catalog is left alone, and so is one that cannot be read: who asks for a record is told.
+        """
+        import duckdb
+
+        with suppress(LockedError, duckdb.Error):
+            self.reader.make_index()
             while cards := self._missing():
                 self.reader.read(cards)
 
@@ -142,23 +158,25 @@ class Room:
         return least[:AT_ONCE]
 
     def close(self) -> None:
-        """Let nothing be read ahead any more."""
+        """Let nothing be read ahead any more, and go from the catalog."""
         self._places.clear()
+        self.reader.close()
 
     def origin(self, id: str) -> Facts:
         return self.reader.origin(id) or {}
 
     def agreement(self, *, most: int = 200) -> Facts:
-        return asdict(agreement(self.journals, most=most))
+        with self._deciding:
+            return asdict(agreement(self.journals, most=most))
 
     # Decisions
 
     def accept(self, place: Place, record: str) -> Facts:
-        self._known(record)
+        self._found((None, record))
         return self._decide(place, "accept", record)
 
     def reject(self, place: Place, record: str, reason: str) -> Facts:
-        self._known(record)
+        self._found((None, record))
         if not reason.strip():
             raise DatasetError("say why: choose one of the usual reasons, or type one")
         return self._decide(place, "reject", record, reason=_text("the reason", reason))
@@ -177,9 +195,9 @@ class Room:
 
         Raises:
             ConflictError: there are others; they are not to be overlooked.
-            DatasetError: the texts cannot be those of a record.
+            DatasetError: the texts cannot be those of a record, or it is to be there once.
         """
-        old = self._known(record)
+        old = self._found((None, record))
         texts = {
             "instruction": _text("the question", instruction),
             "answer": _text("the answer", answer),
@@ -187,10 +205,14 @@ class Room:
         if all(old[name] == text for name, text in texts.items()):
             raise DatasetError("nothing was changed; to keep the record as it is, accept it")
         with self._deciding:
-            unseen = [one for one in self._versions(record) if one["id"] not in seen]
-            if unseen:
+            versions = self.versions.of(record)
+            if unseen := [one for one in versions if one["id"] not in seen]:
                 raise ConflictError(unseen)
-            new = _edited(old, texts, self._next_id(record), self.journal(place.name).name)
+            if versions and old["conversation"]:
+                raise DatasetError(
+                    f"a conversation has each turn once; edit its new version {versions[-1]['id']!r}"
+                )
+            new = edited(old, texts, self._next_id(record), self.journal(place.name).name)
             return self._decide(place, "edit", record, new=new)
 
     def undo(self, place: Place) -> Facts:
@@ -208,7 +230,7 @@ class Room:
             self._mark(decision.record)
         deck = self._decks.get(place.deck or "")
         at = deck.place(decision.record) if deck else None
-        later = self._versions(decision.new.id) if decision.new else []
+        later = self.versions.of(decision.new.id) if decision.new else []
         return {"record": decision.record, "undone": decision.kind, "at": at, "later": later}
 
     def _decide(
@@ -216,6 +238,11 @@ class Room:
     ) -> Facts:
         journal = self.journal(place.name)
         with self._deciding:
+            if edits := journal.edits_of(record):
+                # Or what was edited, and what it was edited to, would both be accepted.
+                raise DatasetError(
+                    f"you edited this record; decide about its new version {_made(edits)!r}"
+                )
             journal.decide(time.time(), kind, record, reason, new)
             self.unsaved += 1
             self._mark(record)
@@ -243,71 +270,39 @@ class Room:
 
     def _found(self, card: Card) -> Facts:
         """Return a record; one that an edit made is in its journal before it is in the dataset."""
-        facts = self.reader.get(card)
-        if facts is not None:
-            return facts
-        made = self._made(card[1])
-        if made is None:
-            raise DatasetError(f"there is no record {card[1]!r}")
-        old = self._found((None, made[1].record))
-        assert made[1].new is not None
-        return old | made[1].new.model_dump(mode="json") | {"verdicts": []}
+        facts, id = self.reader.get(card), card[1]
+        newer: list[Instruction] = []
+        while facts is None:
+            made = self.versions.made(id)
+            if made is None or made[1].new is None or made[1].new in newer:
+                raise DatasetError(f"there is no record {card[1]!r}")
+            newer.append(made[1].new)
+            id = made[1].record
+            facts = self.reader.get((None, id))
+        if newer:
+            facts = facts | newer[0].model_dump(mode="json") | {"verdicts": []}
+        return facts
 
-    def _known(self, id: str) -> Facts:
-        return self._found((None, id))
-
-    def _opinions(self, journal: Journal, id: str) -> Facts:
+    def _opinions(self, facts: Facts, journal: Journal) -> Facts:
+        id = facts["id"]
         mine = journal.about(id)
+        by_name = list(self.journals.items())
         others = [
             _opinion(name, decision)
-            for name, other in self.journals.items()
+            for name, other in by_name
             if name != journal.name and (decision := other.about(id))
         ]
-        facts = self._found((None, id))
+        told = {recipe_of(name) for name, _ in by_name}  # better than the catalog has it
+        verdicts = [one for one in facts["verdicts"] if one["recipe"] not in told]
+        by_people = [one for one in verdicts if one["recipe"].startswith(REVIEWERS)]
         return {
             "mine": _opinion(journal.name, mine) if mine else None,
-            "others": others,
-            "versions": self._versions(id),
-            "edited_from": self._origin_of(id),
-            # Of reviewers with a journal here it knows better than the catalog.
-            "verdicts": [
-                one
-                for one in facts["verdicts"]
-                if one["recipe"].removeprefix(REVIEWERS) not in self.journals
-            ],
-            "turns": [one for one in facts["turns"] if one["id"] == id or self._counts(one["id"])],
+            "others": others + [_told(one) for one in by_people],
+            "versions": self.versions.of(id),
+            "edited_from": self.versions.origin(id),
+            "verdicts": [one for one in verdicts if one not in by_people],
+            "turns": self.versions.turns(facts["turns"], id),
         }
-
-    def _counts(self, id: str) -> bool:
-        """Say whether a record is the newest version of itself."""
-        origin = self._origin_of(id)
-        return not self._versions(id) and not (origin and origin["undone"])
-
-    def _versions(self, id: str) -> list[Facts]:
-        """Return what edits made of a record, whoever did; those that were undone are no more."""
-        return [
-            {"id": edit.new.id, "by": name, "time": edit.time}
-            | {"instruction": edit.new.instruction, "answer": edit.new.answer}
-            for name, journal in list(self.journals.items())
-            for edit in journal.edits_of(id)
-            if edit.new
-        ]
-
-    def _origin_of(self, id: str) -> Facts | None:
-        """Return what a record was edited from, by whom, and whether that was undone."""
-        made = self._made(id)
-        if made is None:
-            return None
-        name, edit = made
-        is_undone = edit.number not in self.journals[name].standing
-        return {"id": edit.record, "by": name, "undone": is_undone}
-
-    def _made(self, id: str) -> tuple[str, Decision] | None:
-        """Return who made a record by which edit, if it was made so."""
-        for name, journal in list(self.journals.items()):
-            if id in journal.made:
-                return name, journal.made[id]
-        return None
 
     def _next_id(self, id: str) -> str:
         """Return the id of the next version: `ID~2`, then `ID~3`, whichever of them is edited."""
@@ -316,40 +311,41 @@ class Room:
         while True:
             number += 1
             new = f"{base}~{number}"
-            if self._made(new) is None and self.reader.get((None, new)) is None:
+            if self.versions.made(new) is None and self.reader.get((None, new)) is None:
                 return new
 
     # How far a reviewer is
 
     def _done_of(self, deck: Deck, journal: Journal) -> set[int]:
         """Return the places of a deck that need no decision of a reviewer: decided on, or edited by anybody."""
-        key = (journal.name, deck.key)
         with self._deciding:
-            if key not in self._done:
-                edited = (edit.record for other in self.journals.values() for edit in other.edits())
-                self._done[key] = deck.places([*journal.records(), *edited])
-            return self._done[key]
+            if journal.name not in deck.done:
+                by_edits = (
+                    edit.record for other in self.journals.values() for edit in other.edits()
+                )
+                deck.done[journal.name] = deck.places([*journal.records(), *by_edits])
+            return deck.done[journal.name]
 
     def _mark(self, record: str) -> None:
         """Note in all decks whether a record needs a decision."""
-        is_edited = bool(self._versions(record))
-        for (name, key), done in self._done.items():
-            at = self._decks[key].place(record)
+        is_edited = bool(self.versions.of(record))
+        for deck in self._decks.values():
+            at = deck.place(record) if deck.done else None
             if at is None:
                 continue
-            if is_edited or self.journals[name].about(record):
-                done.add(at)
-            else:
-                done.discard(at)
+            for name, done in deck.done.items():
+                if is_edited or self.journals[name].about(record):
+                    done.add(at)
+                else:
+                    done.discard(at)
 
     def _open(self, deck: Deck, journal: Journal, after: int) -> int | None:
         """Return the next undecided place, from the beginning again after the last one."""
         done = self._done_of(deck, journal)
         if len(done) >= len(deck):
             return None
-        places: Iterator[int] = (at for at in range(after + 1, len(deck)) if at not in done)
-        found = next(places, None)
-        return found if found is not None else next(at for at in range(len(deck)) if at not in done)
+        places = chain(range(max(after + 1, 0), len(deck)), range(len(deck)))
+        return next((at for at in places if at not in done), None)
 
     def _coming(self, deck: Deck, journal: Journal, at: int) -> list[int]:
         """Return the places that may be asked for next: those that follow, and those that follow and are undecided."""
@@ -368,27 +364,20 @@ def _opinion(name: str, decision: Decision) -> Facts:
     return {"by": name, "do": decision.kind, "reason": decision.reason, "new": new}
 
 
-def _edited(old: Facts, texts: dict[str, str], id: str, name: str) -> Instruction:
-    """Return the new version: everything of the old one but the texts, and where it comes from.
+def _told(verdict: Facts) -> Facts:
+    """Return the opinion of a reviewer whose journal is not here."""
+    return {
+        "by": verdict["recipe"].removeprefix(REVIEWERS),
+        "do": "reject" if verdict["rejects"] else "accept",
+        "reason": verdict["reason"],
+        "new": None,
+    }
 
-    Raises:
-        DatasetError: its id would be too long.
-    """
-    import orjson
-    from pydantic import ValidationError
 
-    try:
-        meta = orjson.loads(old["meta"] or "{}")
-    except orjson.JSONDecodeError:
-        meta = None
-    meta = meta if isinstance(meta, dict) else {"meta": old["meta"]}
-    meta |= {"edited_from": old["id"], "edited_by": name}
-    fields = {field: old[field] for field in Instruction.model_fields if field in old}
-    changed = {"id": id, "meta": orjson.dumps(meta).decode()}
-    try:
-        return Instruction.model_validate(fields | texts | changed)
-    except ValidationError:
-        raise DatasetError(f"a new version of {old['id']!r} would have too long an id") from None
+def _made(edits: Sequence[Decision]) -> str:
+    """Return the id of what the last of some edits made."""
+    new = edits[-1].new
+    return new.id if new else ""
 
 
 def _text(what: str, text: str) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mimicit.errors import LockedError, MimicitError, MissingExtraError, PictureError
+from mimicit.errors import DatasetError, LockedError, MimicitError, MissingExtraError, PictureError
 from mimicit.review.deck import Order, Wanted
 from mimicit.review.room import ConflictError, NoDeckError, Place, Room
 from mimicit.review.showing import shown
@@ -121,16 +121,22 @@ class Server:
 
         Raises:
             MissingExtraError: aiohttp is not installed.
-            OSError: the port is in use.
+            DatasetError: the port is in use.
         """
         runner = self._runner()
         await runner.setup()
         try:
             from aiohttp import web
 
-            await web.TCPSite(runner, "127.0.0.1", port).start()
+            try:
+                await web.TCPSite(runner, "127.0.0.1", port).start()
+            except OSError as error:
+                raise DatasetError(
+                    f"port {port} cannot be used ({error.strerror}); choose another one, or none"
+                ) from None
             self.port = runner.addresses[0][1]
             ready(self)
+            self._moved.set()  # the first index is made while a browser opens
             beside = [asyncio.create_task(what) for what in (self._bring_in(), self._read_ahead())]
             await stop.wait()
             self.room.close()
@@ -304,12 +310,15 @@ class Server:
 
     async def _bring(self) -> str:
         """Bring journals in; return why that was not possible."""
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "mimicit.review.bringing", str(self.room.store.path.resolve()),
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2],
-            start_new_session=True,  # Ctrl-C is for the room, which then waits for it
-        )  # fmt: skip
+        try:
+            child = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "mimicit.review.bringing", str(self.room.store.path.resolve()),
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2],
+                start_new_session=True,  # Ctrl-C is for the room, which then waits for it
+            )  # fmt: skip
+        except OSError as error:  # too many processes, say; it is tried again
+            return f"decisions cannot be brought in ({error.strerror})"
         try:
             _, said = await child.communicate()
         except asyncio.CancelledError:

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from mimicit.errors import DatasetError, LockedError
+from mimicit.errors import LockedError
 from mimicit.review.bringing import Brought, bring
 from mimicit.review.deck import Wanted, checked
 from mimicit.review.journal import FOLDER, journal_path
@@ -51,10 +51,6 @@ def serve(
         server = Server(Room(store), reviewer=reviewer, wanted=wanted)
         try:
             asyncio.run(_until_stopped(server, port, ready))
-        except OSError as error:
-            raise DatasetError(
-                f"port {port} cannot be used ({error.strerror}); choose another one, or none"
-            ) from None
         finally:
             store.images.close()
             _bring(store, LAST_PATIENCE, say)

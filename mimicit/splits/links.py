@@ -4,7 +4,7 @@
     video          frames of one video: pictures that have a time, or ids as the video sources name them
     near picture   one perceptual hash; two of them are near where few bits differ
     conversation   the turns of one
-    translation    a record and what translates it
+    translation    a record and what translates it, also by way of a record that is not there any more
     text           one text (question and answer, without case, punctuation and spacing); two of them are near as sketches say
 
 Records, hubs and what is near are numbers in arrays, some twenty bytes for each link, so a million records need no more memory than
@@ -101,8 +101,12 @@ _QUERIES = {
     "conversation": (_key("conversation"), "split_rows WHERE conversation IS NOT NULL"),
     "translation": (
         _key("told"),
-        """(SELECT "row", translation_of AS told FROM split_rows WHERE translation_of IS NOT NULL
-        UNION ALL SELECT "row", id FROM split_rows WHERE id IN (SELECT translation_of FROM split_rows))""",
+        """(WITH RECURSIVE told("row", told) AS (
+            SELECT "row", translation_of FROM split_rows WHERE translation_of IS NOT NULL
+            UNION SELECT "row", translation_of FROM told JOIN
+                (SELECT id AS told, translation_of FROM instructions ANTI JOIN split_rows USING (id)
+                WHERE translation_of IS NOT NULL) USING (told)
+        ) FROM told UNION ALL SELECT "row", id FROM split_rows WHERE id IN (FROM told SELECT told))""",
     ),
     "text": (
         "CAST(digest AS BIGINT)",

@@ -19,6 +19,10 @@ STRATA = {
 """What shares are met within -> its value of a record `i`, in SQL; a source is a file, without its row."""
 
 
+MOST = 30
+"""Splits beside `train`. Each is a bit of a number, and so are those that were there before."""
+
+
 @dataclass(frozen=True, slots=True)
 class SplitOptions:
     shares: Mapping[str, float] = field(default_factory=dict)
@@ -46,6 +50,8 @@ class SplitOptions:
             raise FormatError(
                 f"a splitting cannot be called {self.name!r}: use letters, digits, - and _"
             )
+        if len(self.shares) > MOST:
+            raise FormatError(f"there cannot be more than {MOST} splits beside `train`")
         if self.stratify not in STRATA:
             raise FormatError(
                 f"there is no {self.stratify!r} to meet shares within; name one of {', '.join(STRATA)}"

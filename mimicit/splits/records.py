@@ -14,7 +14,7 @@ from mimicit.curate.base import quoted
 from mimicit.curate.filters import MEASURES
 from mimicit.curate.measures import attach
 from mimicit.curate.opening import Tell, opened, seal, silent
-from mimicit.errors import QueryError
+from mimicit.errors import DatasetError, QueryError
 from mimicit.sandbox import predicate
 from mimicit.splits.links import Joins
 from mimicit.splits.options import STRATA
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mimicit.store import Store
 
 TRAIN = "train"
+MOST_NAMES = 62
+"""Of splits: a set of them is a number of 63 bits."""
 NOWHERE = -1
 
 
@@ -91,6 +93,7 @@ def load(
 
     Raises:
         QueryError: the predicate is not valid SQL over the view `accepted`.
+        DatasetError: the splitting has more splits than can be told apart.
     """
     import duckdb
     import numpy as np
@@ -111,6 +114,10 @@ def load(
     ).to_arrow_table()
     found, split = _numbered(rows["split"])
     names = [TRAIN, *asked, *(other for other in sorted(found) if other not in {TRAIN, *asked})]
+    if len(names) > MOST_NAMES:
+        raise DatasetError(
+            f"{name!r} has {len(names)} splits, and there can be {MOST_NAMES}; begin anew, or give the splitting another name"
+        )
     place = np.array([NOWHERE, *(names.index(one) for one in found)], np.int16)
     strata, stratum = _numbered(rows["stratum"])
     return Records(

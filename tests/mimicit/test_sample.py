@@ -219,6 +219,25 @@ def test_rejected_records_come_with_their_reasons(filled):
     assert len(sampled(filled, count=99, view="instructions")) == 29
 
 
+def test_records_are_looked_up_without_loading_arrow(filled):
+    """It takes longer to load than all that is asked of a million records."""
+    code = "import sys; sys.argv[0] = 'syphus'; from syphus.cli import main\ntry: main()\nexcept SystemExit: print('pyarrow' in sys.modules)"
+    arguments = ["data", "sample", "-d", str(filled.path), "--json", "--all"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT, check=True
+    )  # fmt: skip
+    assert done.stdout.endswith("]\nFalse\n")
+
+
+def test_an_empty_dataset_says_that_there_is_nothing_to_show(store):
+    with store.writing("test"):
+        store.sync()
+    for option, said in ((), "none is accepted"), (("--all",), "none is there"):
+        done = run("-d", store.path, *option)
+        assert (done.exit_code, done.stdout) == (0, "")
+        assert done.stderr.strip() == f"no record to show: {said}"
+
+
 def test_json_holds_nothing_that_a_terminal_obeys(filled):
     printed = run("-d", filled.path, "--rejected", "--json").stdout
     assert not set(printed) & set("\x1b\x07\x9b\u202e\0")
@@ -232,7 +251,7 @@ def test_a_wrong_predicate_is_said(filled):
     empty = run("-d", filled.path, "--where", "false")
     assert empty.exit_code == 0
     assert empty.stdout == ""
-    assert "no record" in empty.stderr
+    assert "no record to show: none is accepted and satisfies 'false'" in empty.stderr
     assert run("-d", filled.path, "--pictures", "braille").exit_code == 2
 
 

@@ -99,6 +99,29 @@ def test_scores_of_any_size_have_bars(store, scores):
         assert len(inside) == count
 
 
+def test_scores_as_large_as_numbers_can_be_have_bars(store):
+    with store.writing("test"):
+        store.add([record(n) for n in range(3)])
+        store.add_verdicts(
+            [
+                Verdict(record=record(n).id, filter="f", reason="r", recipe="r", recipe_digest="d", score=score)
+                for n, score in enumerate((-1e308, 0.0, 1e308))
+            ]
+        )  # fmt: skip
+        store.sync()
+    [row] = stats(store)["scores"]
+    assert (row["start"], row["step"]) == (pytest.approx(-1e308), pytest.approx(1e307))
+    assert [n for n, count in enumerate(row["counts"]) if count] == [0, 10, BARS - 1]
+
+
+def test_words_are_what_stands_between_white_space(store):
+    with store.writing("test"):
+        store.add([record(0, instruction="", answer="One  is.\n\n Two are. ")])
+        store.sync()
+    [row] = stats(store)["tasks"]
+    assert (row["words_asked"], row["words_answered"]) == (0, 4)
+
+
 def test_marks_by_quarters_have_a_bar_each(store):
     quarters = [1 + n / 4 for n in range(17)]
     with store.writing("test"):

@@ -10,7 +10,11 @@ from .looks import _pairs, composed, encoded
 from .words import _mark
 
 BENCHMARK = "bench.jsonl"
-PARAMETERS: dict[str, dict[str, object]] = {"in_benchmark": {"files": [f"{{folder}}/{BENCHMARK}"]}}
+PARAMETERS: dict[str, dict[str, object]] = {
+    "in_benchmark": {"files": [f"{{folder}}/{BENCHMARK}"]},
+    # A planted fault is one thing among two or three that are there.
+    "unsupported_object": {"share": 0},
+}
 
 # What people annotated
 

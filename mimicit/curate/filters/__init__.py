@@ -5,7 +5,7 @@ that returns such an expression, and add a row to FILTERS. Parameters come from 
 expression only through `quoted`, and numbers only as numbers.
 """
 
-from mimicit.curate.asks import ASKS
+from mimicit.curate.asks.question import ASKS
 from mimicit.curate.base import Filter, Measure, Table, group, row
 from mimicit.curate.filters import (
     asks,
@@ -27,7 +27,7 @@ from mimicit.curate.filters import (
     translations,
 )
 from mimicit.curate.looks import VERSION, attach
-from mimicit.curate.meaning import MEANING
+from mimicit.curate.meaning.vectors import MEANING
 
 FILTERS: dict[str, Filter] = {
     "empty": row(text.empty),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mimicit.curate.asks_kinds import KINDS
+from mimicit.curate.asks.kinds import KINDS
 from mimicit.curate.base import quoted
 
 
@@ -14,7 +14,7 @@ def question_kind(
     """Drop a record that asks what is not to be asked.
 
     Args:
-        only: The kinds of question that may stay (see `mimicit.curate.asks_kinds.KINDS`); left out, all of them.
+        only: The kinds of question that may stay (see `mimicit.curate.asks.kinds.KINDS`); left out, all of them.
         without: Kinds that go.
         verbs_without: Verbs of an English question whose records go, such as "write".
     """

@@ -87,7 +87,8 @@ def in_benchmark(
     and gives nothing away without its picture. So a short question counts only with the same picture, or with an answer
     of four words and more that is the same, too. Runs of words are compared in texts of `least` words and more, where eight words in a row are no
     accident; a text counts where `share` of its runs are in the record, so that a phrase that stands in both does not. What
-    is said in many items, or in many records about pictures, is a way of asking and counts for nothing.
+    is said in many items, or in many records about pictures, is a way of asking and counts for nothing; a question about a picture
+    must have `words` words beside.
 
     Args:
         files: Files, or folders of files or pictures (see `mimicit.decontaminate.reading`).

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from mimicit.curate.meaning import SCOPES, check_meaning, edges_of, packed, unit, vectors_of
+from mimicit.curate.meaning.vectors import SCOPES, check_meaning, edges_of, packed, unit, vectors_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -176,7 +176,8 @@ _UNITS = """
 CREATE OR REPLACE TEMP TABLE diverse_records AS
 SELECT id, row_number() OVER (ORDER BY scope, unit, coalesce(turn, 0), id) - 1 AS place,
     dense_rank() OVER (ORDER BY scope, unit) - 1 AS unit, scope
-FROM (SELECT id, turn, {scope} AS scope, coalesce('c' || conversation, 'r' || id) AS unit FROM candidates)
+FROM (SELECT id, turn, {scope} AS scope, coalesce('c' || conversation, 'r' || id) AS unit FROM candidates
+    WHERE {judged})
 """
 
 
@@ -196,7 +197,8 @@ class Diverse:
         """Return record, reason and likeness of what is dropped."""
         import numpy as np
 
-        connection.execute(_UNITS.format(scope=SCOPES[self.scope]))
+        judged = "len(image_ids) > 0" if self.scope == "picture" else "true"
+        connection.execute(_UNITS.format(scope=SCOPES[self.scope], judged=judged))
         vectors = vectors_of(connection, kept, self.embeddings, "diverse_records")
         records = connection.sql(
             "SELECT id, unit, scope FROM diverse_records ORDER BY place"
@@ -263,7 +265,7 @@ def diverse(*, records: int = 10_000, scope: str = "dataset", embeddings: str = 
 
     Args:
         records: How many are wanted.
-        scope: "dataset", or "picture": so many of each picture, or set of pictures.
+        scope: "dataset", or "picture": so many of each picture, or set of pictures; records without pictures stay.
         embeddings: A Parquet file in the dataset folder with the columns `id` and `vector`; left out: MiniLM, which knows English.
     """
     if records < 1:

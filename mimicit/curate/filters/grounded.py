@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mimicit.curate.base import Either, Table
 from mimicit.curate.grounding.looking import VERSION, attach_answers, attach_instructions
-from mimicit.curate.grounding.wordnet import check_packages
+from mimicit.curate.wordnet import check_wordnet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,13 +54,13 @@ class Grounded:
 
 
 def unsupported_object(
-    *, least: int = 1, share: float = 0.0, familiar: int = 0, field: Either = "answer"
+    *, least: int = 1, share: float = 0.34, familiar: int = 0, field: Either = "answer"
 ) -> Grounded:
     """Drop a record that names things which no annotation of its pictures bears out; the score is the share of those that one does.
 
     Args:
         least: Unsupported things from which on it is dropped.
-        share: Of all that it names, what must at least be unsupported; 0 for any.
+        share: Of all that it names, what must at least be unsupported, since annotators do not name everything; 0 for any.
         familiar: Count only things that annotations name somewhere in at least so many records of the dataset, for what annotators
             never name proves nothing; 0 for all things.
         field: The text: "answer", "instruction", or both.
@@ -73,7 +73,7 @@ def unsupported_object(
         raise ValueError("`least` is at least 1, and `familiar` is not negative")
     if not 0 <= share <= 1:
         raise ValueError(f"`share` is from 0 to 1, not {share:g}")
-    check_packages()
+    check_wordnet(with_nltk=True)
     return Grounded(_unsupported(least, share, familiar), _fields(field))
 
 
@@ -111,7 +111,7 @@ def wrong_side(*, field: Either = "answer") -> Grounded:
 
 
 def _of_list(column: str, words: str, field: Either) -> Grounded:
-    check_packages()
+    check_wordnet(with_nltk=True)
     return Grounded(
         f"SELECT record, '{words} ' || array_to_string(flatten(list({column} ORDER BY field)), ', ') AS reason, "
         f"sum(len({column}))::DOUBLE AS score FROM asked GROUP BY record HAVING sum(len({column})) > 0",

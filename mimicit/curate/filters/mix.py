@@ -102,9 +102,9 @@ class Mix:
     def _check_weights(self, connection: duckdb.DuckDBPyConnection) -> None:
         for key, value, _ in self.weights:
             expression = f"coalesce({KEYS[key]}, '{_UNKNOWN}')"
-            found = "SELECT 1 FROM {} WHERE " + f"{expression} = {quoted(value)} LIMIT 1"
+            asked = f"WHERE {expression} = {quoted(value)} LIMIT 1"
             if any(
-                connection.execute(found.format(table)).fetchall()
+                connection.execute(f"SELECT 1 FROM {table} {asked}").fetchall()
                 for table in ("candidates", "measured")
             ):
                 continue

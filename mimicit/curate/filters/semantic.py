@@ -1,7 +1,7 @@
 """Records that say in other words what another one says.
 
 Two records are alike as their vectors are (`mimicit.curate.meaning`), unless they differ in what turns a statement around
-(`mimicit.curate.meaning_guard`): left and right, another number, a no. Which of them stays is decided as by `near_duplicate`: in the order of the keep rule, a record
+(`mimicit.curate.meaning.guard`): left and right, another number, a no. Which of them stays is decided as by `near_duplicate`: in the order of the keep rule, a record
 goes if it is like one that stays, and a conversation stays or goes as a whole.
 
 All pairs of one picture are compared, in matrix products of a few hundred records, so that it costs next to nothing beside the vectors. Over the dataset all are compared with
@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from mimicit.curate.asks_lexicon import check_lexicon
 from mimicit.curate.filters.near import RANKS
 from mimicit.curate.keeping import kept_for
-from mimicit.curate.meaning import SCOPES, check_meaning, edges_of, unit, vectors_of
-from mimicit.curate.meaning_guard import Marks, contradict, exchanged, marks_of
+from mimicit.curate.meaning.guard import Marks, contradict, exchanged, marks_of
+from mimicit.curate.meaning.vectors import SCOPES, check_meaning, edges_of, unit, vectors_of
+from mimicit.curate.wordnet import check_wordnet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -270,5 +270,5 @@ def semantic_duplicate(
             raise ValueError(f"{name!r} cannot be {value!r}; it is one of {listed}")
     check_meaning(embeddings)
     if guard:
-        check_lexicon()
+        check_wordnet()
     return Semantic(threshold, scope, prefer, embeddings, guard)

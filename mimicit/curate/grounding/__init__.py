@@ -1,8 +1,7 @@
 """What an answer names, held against what people annotated.
 
 words       what WordNet does not know: what is no thing, colours, names for one thing
-wordnet     WordNet's files, read by NLTK
-lexicon     word -> what it is in a picture, looked up once
+lexicon     word -> what it is in a picture, by WordNet, looked up once
 reading     text -> things with number and colours
 knowing     annotations -> what is there
 sides       places

@@ -52,7 +52,8 @@ def judge(text: str, known: Known, lexicon: Lexicon, one_picture: bool = True) -
                     judged.unsupported.append(mention.said)
                     judged.names.append(mention.word.key)
             if one_picture and mention.number:
-                judged.counts.extend(_wrong_count(mention, known, numbers))
+                before = sentence.text[: mention.start]
+                judged.counts.extend(_wrong_count(mention, before, known, numbers))
         judged.colours.extend(_wrong_colours(sentence, known))
         if one_picture:
             judged.sides.extend(wrong_sides(sentence, known))
@@ -64,7 +65,7 @@ def judge(text: str, known: Known, lexicon: Lexicon, one_picture: bool = True) -
 
 
 def _wrong_count(
-    mention: Mention, known: Known, numbers: list[tuple[Word, int | None]]
+    mention: Mention, before: str, known: Known, numbers: list[tuple[Word, int | None]]
 ) -> Iterator[str]:
     word, number = mention.word, mention.number
     assert number
@@ -77,6 +78,8 @@ def _wrong_count(
     least = min(_prominent(boxes), *told) if told else _prominent(boxes)
     if number < least and sum(_akin(word, other) for other, _ in numbers) > 1:
         return  # "two dogs sleep, another one eats"
+    if number > least and known.is_narrower(word, before):
+        return
     if not least <= number <= max(len(more), *told, 0):
         yield f"{number} {mention.said} (there are {len(boxes)})"
 

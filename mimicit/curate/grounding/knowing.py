@@ -7,11 +7,13 @@ of (a wheel of a car, a hand of anybody, a branch of a tree), or if people use b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from mimicit.curate.grounding.lexicon import Lexicon, Word
-from mimicit.curate.grounding.reading import predicates, sentences
+from mimicit.curate.grounding.reading import MOST, predicates, sentences
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom, as shares of width and height."""
@@ -22,6 +24,8 @@ _LIKENESSES = frozenset(
 )
 """What may have a body, and be called by what it shows."""
 _TOYS = frozenset({"toy", "teddy bear", "teddy"})
+_HOLDERS = frozenset({"bottle", "glass", "cup", "mug", "bowl", "jar", "pot", "can"})
+"""What is named by what is in it."""
 _PLANT_PARTS = frozenset(
     [
         "leaf",
@@ -47,6 +51,13 @@ class Named:
 
     words: tuple[Word, ...]
     box: Box | None
+    name: str
+    """As it was written, in small letters."""
+
+    def beside(self, word: Word) -> str:
+        """Return what the name says beside a word: of "stop sign" the "stop", where a sign is spoken of."""
+        mine = word if any(word.name == one.name for one in self.words) else self.words[0]
+        return " ".join(self.name.split()[: -len(mine.name.split())])
 
 
 @dataclass(slots=True)
@@ -123,6 +134,16 @@ class Known:
     def boxes(self, word: Word, widely: bool = False) -> list[Box]:
         return [one.box for one in self.matching(word, widely) if one.box]
 
+    def is_narrower(self, word: Word, before: str) -> bool:
+        """Say whether people named a narrower kind than what is said, so that there may be others: stop signs among signs.
+
+        Args:
+            word: What is said.
+            before: The text before it, in small letters, which may say the kind.
+        """
+        kinds = {one.beside(word) for one in self.matching(word)}
+        return any(kind and not before.rstrip().endswith(kind) for kind in kinds)
+
 
 def _same(said: Word, named: Word) -> bool:
     """Say whether a word may mean an object of some name: by the same or a wider name."""
@@ -139,16 +160,20 @@ def known(
 ) -> Known:
     """Read annotations."""
     found = Known(lexicon)
+    joined: set[str] = set()
     for name, box in objects:
         if names := names_of(name, lexicon):
-            found.named.append(Named(names, box))
+            joined.update(_joined(name))
+            found.named.append(Named(names, box, " ".join(_tokens(name))))
             found.words.extend(names)
             found.words.extend(m.word for s in sentences(name, lexicon, True) for m in s.mentions)
     for caption in captions:
         _read(found, caption)
+        joined.update(_joined(caption))
+    found.words.extend(_held(found.words, lexicon))
     words = found.words = list(dict.fromkeys(found.words))
     found.names = frozenset(word.name for word in words)
-    found.near = found.names.union(*(word.alike for word in words)) if words else found.names
+    found.near = found.names.union(joined, *(word.alike for word in words))
     found.senses = frozenset().union(*(word.senses for word in words))
     found.up = frozenset().union(*(word.up for word in words))
     found.parts = lexicon.parts(found.up)
@@ -158,7 +183,7 @@ def known(
 
 def names_of(name: str, lexicon: Lexicon) -> tuple[Word, ...]:
     """Return what the name of an object says that it is: of "teddy bear" that, and a bear."""
-    tokens = name.lower().replace("_", " ").replace(",", " ").split()[-4:]
+    tokens = _tokens(name)[-4:]
     found: list[Word] = []
     for start in range(len(tokens)):
         word = lexicon.word(" ".join(tokens[start:]))
@@ -167,6 +192,23 @@ def names_of(name: str, lexicon: Lexicon) -> tuple[Word, ...]:
     if not found:
         found = [m.word for s in sentences(name[:200], lexicon) for m in s.mentions]
     return tuple(found)
+
+
+def _joined(text: str) -> Iterator[str]:
+    """Yield what others may write as one word: "spacesuit" of "space suit"."""
+    words = re.findall("[a-z]+", text[:MOST].lower())
+    return (first + second for first, second in pairwise(words))
+
+
+def _tokens(name: str) -> list[str]:
+    return name.lower().replace("_", " ").replace(",", " ").split()
+
+
+def _held(words: list[Word], lexicon: Lexicon) -> list[Word]:
+    """Return what is in things that are named by it: of a wine bottle the wine."""
+    names = [word.name.split() for word in words]
+    held = [name[0] for name in names if len(name) == 2 and name[1] in _HOLDERS]
+    return [word for name in held if (word := lexicon.word(name))]
 
 
 def _read(found: Known, caption: str) -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from mimicit.curate.grounding.wordnet import wordnet
 from mimicit.curate.grounding.words import (
     ADULTS,
     ALIKE,
@@ -26,6 +25,7 @@ from mimicit.curate.grounding.words import (
     SENSES,
     WOMEN,
 )
+from mimicit.curate.wordnet import reader
 
 SEEN = frozenset(
     f"noun.{name}" for name in ("animal", "artifact", "body", "food", "object", "person", "plant")
@@ -78,7 +78,7 @@ class Lexicon:
     """Words as they are written -> what they are."""
 
     def __init__(self) -> None:
-        self._net = wordnet()
+        self._net = reader()
         self._found: dict[str, Word | None] = {}
         self._parts: dict[int, frozenset[int]] = {}
         self._wide = frozenset(self._offset(name) for name in _TOO_WIDE)

@@ -1,6 +1,6 @@
 """What annotations say of each record, kept: the tables `grounded_answer` and `grounded_instruction`.
 
-    measures/grounded_answer.1/g-00000.parquet      a part for so many records that were new
+    measures/grounded_answer.2/g-00000.parquet      a part for so many records that were new
 
     record
     seen            digest of the text and of the annotations that it was held against
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from mimicit.store import Store
 
-VERSION = 1
+VERSION = 2
 AT_ONCE = 20_000
 """Records whose annotations are fetched together."""
 PART = 200_000
@@ -55,7 +55,7 @@ _COVERED = """
 CREATE OR REPLACE TEMP TABLE covered AS
 WITH pairs AS (
     SELECT DISTINCT _row, number FROM (
-        SELECT rowid AS _row, image_ids, unnest(image_ids) AS picture FROM instructions WHERE language = 'en'
+        SELECT rowid AS _row, image_ids, unnest(image_ids) AS picture FROM instructions WHERE language ILIKE 'en%'
     ) JOIN told ON pictures[1] = picture WHERE len(pictures) = 1 OR list_has_all(image_ids, pictures)
 )
 SELECT _row, list(number ORDER BY number) AS numbers, list(digest ORDER BY digest) AS digests

@@ -77,19 +77,29 @@ _HEADS = frozenset(
         "setting",
         "section",
     }
-    | {
-        "installation",
-        "color",
-        "colour",
-        "style",
-        "environment",
-        "shape",
-        "shaped",
-        "order",
-        "orders",
-    }
+    | {"color", "colour", "style", "environment", "shape", "order", "orders", "installation"}
+    | {"shaped", "flavored", "flavoured", "colored", "coloured", "themed", "scented", "inspired"}
 )
-"""Nouns that are no things, but make the noun before them one neither."""
+"""Words that are no things, but make the noun before them one neither."""
+_WORKED = frozenset(
+    [
+        "covered",
+        "lined",
+        "printed",
+        "paved",
+        "powered",
+        "filled",
+        "topped",
+        "coated",
+        "soaked",
+        "stained",
+        "drawn",
+        "framed",
+    ]
+)
+"""They do as well, if a noun follows: "a tree lined street", but "a street lined with trees"."""
+_FORMED = frozenset({"building", "railing", "clothing", "frosting", "shed"})
+"""Things, though their verbs are more frequent."""
 _FRUIT = frozenset({"orange", "olive"})
 _NO_DENIAL = frozenset({"only", "just", "far", "doubt", "matter"})
 """Behind "not" or "no"."""
@@ -258,9 +268,11 @@ class _Reader:
         return self._is_no_verb(word, token, after)
 
     def _is_no_verb(self, word: Word, token: str, after: str) -> bool:
-        formed = token.endswith(("ing", "ed"))
-        if word.nounish >= 0.7 and not formed:
+        formed = _is_formed(token, word)
+        if word.nounish >= 0.7:
             return True
+        if token in _FORMED and self.noun_before:  # "a brick building", "a man building a wall"
+            return after not in DETERMINERS
         if self.noun_before:  # "a man watches", "a train stops"
             least = 0.7 if token.endswith("s") and after in PREPOSITIONS else 0.5
             return word.nounish >= least and not formed and after not in DETERMINERS
@@ -275,15 +287,22 @@ class _Reader:
         follows = self.token(place)
         if follows in _HEADS:
             return True
-        if follows in _ENDS or follows in _NO_NOUN or follows.endswith(("ing", "ed")):
+        if follows in _WORKED:
+            return self.lexicon.word(self.token(place + 1)) is not None
+        if follows in _ENDS or follows in _NO_NOUN:
             return False
         word, length = self.lexicon.at(self.tokens, place)
-        if word is None:
+        if word is None or (length == 1 and _is_formed(follows, word)):
             return False
         after = self.token(place + length)
         if word.adjective >= 0.15 and after not in _ENDS:
             return False
-        return word.nounish >= 0.5 and after not in DETERMINERS
+        return (word.nounish >= 0.5 or follows in _FORMED) and after not in DETERMINERS
+
+
+def _is_formed(token: str, word: Word) -> bool:
+    """Say whether a word may be the form of a verb."""
+    return token.endswith(("ing", "ed")) and word.nounish < 0.7 and token not in _FORMED
 
 
 def _number(token: str) -> int | None:

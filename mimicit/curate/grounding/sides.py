@@ -44,7 +44,7 @@ def wrong_sides(sentence: Sentence, known: Known) -> Iterator[str]:
         if not after or after[0].start - found.end() > 30:
             continue
         subjects = _subjects(sentence, start, found.start(), after[0].end, after[1:])
-        yield from _wrong_relation(subjects, way, after[0], found[0].strip(), known)
+        yield from _wrong_relation(sentence, subjects, way, after[0], found[0].strip(), known)
         start = after[0].end
     start = 0
     for found in _AT.finditer(sentence.text):
@@ -52,7 +52,7 @@ def wrong_sides(sentence: Sentence, known: Known) -> Iterator[str]:
         ways = [{"upper": "top", "lower": "bottom"}.get(way, way) for way in ways]
         after = [m for m in sentence.mentions if m.start >= found.end()]
         subjects = _subjects(sentence, start, found.start(), found.end(), after)
-        yield from _wrong_place(subjects, ways, found[0], known)
+        yield from _wrong_place(sentence, subjects, ways, found[0], known)
         start = found.end()
 
 
@@ -70,11 +70,22 @@ def _subjects(
     return list(after[:1])
 
 
+def _placed(
+    sentence: Sentence, mentions: list[Mention], known: Known
+) -> list[tuple[Mention, list[Box]]]:
+    """Return those things of which it is known where all of them are that may be meant."""
+    claims = [(mention, known.boxes(mention.word, widely=True)) for mention in mentions]
+    return [
+        (mention, boxes)
+        for mention, boxes in claims
+        if boxes and not known.is_narrower(mention.word, sentence.text[: mention.start])
+    ]
+
+
 def _wrong_place(
-    subjects: list[Mention], ways: list[str], words: str, known: Known
+    sentence: Sentence, subjects: list[Mention], ways: list[str], words: str, known: Known
 ) -> Iterator[str]:
-    claims = [(mention, known.boxes(mention.word, widely=True)) for mention in subjects]
-    claims = [(mention, boxes) for mention, boxes in claims if boxes]
+    claims = _placed(sentence, subjects, known)
     if not claims or len(claims) < len(subjects):
         return  # what has no box may be what is meant
     if not any(_is_there(box, ways) for _, boxes in claims for box in boxes):
@@ -95,11 +106,15 @@ def _is_there(box: Box, ways: list[str]) -> bool:
 
 
 def _wrong_relation(
-    subjects: list[Mention], way: str, other: Mention, words: str, known: Known
+    sentence: Sentence,
+    subjects: list[Mention],
+    way: str,
+    other: Mention,
+    words: str,
+    known: Known,
 ) -> Iterator[str]:
-    claims = [(mention, known.boxes(mention.word, widely=True)) for mention in subjects]
-    claims = [(mention, boxes) for mention, boxes in claims if boxes]
-    others = known.boxes(other.word, widely=True)
+    claims = _placed(sentence, subjects, known)
+    others = [box for _, boxes in _placed(sentence, [other], known) for box in boxes]
     if not claims or not others or len(claims) < len(subjects):
         return
     pairs = [(box, than) for _, boxes in claims for box in boxes for than in others if box != than]

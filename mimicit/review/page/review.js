@@ -68,6 +68,7 @@ async function sitDown(wanted = state.wanted) {
   const said = await ask("/api/deck", {by: state.by, ...wanted});
   state.wanted = wanted;
   state.deck = said.deck;
+  state.at = null;
   state.ahead.clear();
   progress(said);
   if (said.of === 0) nothing("No record is selected.");
@@ -113,7 +114,7 @@ async function show(where) {
   }
   const same = state.record && state.record.id === record.id;
   state.record = record;
-  state.at = record.at ?? null;
+  state.at = record.at ?? state.at;  // what is not among those that are selected leads back to where one was
   if (!same) {
     state.picture = 0;
     zoom(false);
@@ -164,7 +165,7 @@ function draw() {
   $("answer").textContent = record.answer;
   $("liked-less").textContent = record.rejected || "";
   $("liked-less").hidden = !record.rejected;
-  const place = state.at === null ? null : `${(state.at + 1).toLocaleString()} of ${state.of.toLocaleString()}`;
+  const place = isElsewhere() ? null : `${(state.at + 1).toLocaleString()} of ${state.of.toLocaleString()}`;
   const facts = [place, record.id, record.task, record.language, record.turn === null ? null : `turn ${record.turn + 1}`];
   fill($("facts"), ...facts.filter(Boolean).map((text) => make("span", {text})));
   drawBanners(record);
@@ -175,6 +176,11 @@ function draw() {
   $("origin").hidden = false;
   drawOrigin(record);
   buttons();
+}
+
+// Whether the record is none of those that are selected: a version that an edit made, say.
+function isElsewhere() {
+  return state.record === null || (state.record.at ?? null) === null;
 }
 
 function opener(id) {
@@ -350,7 +356,7 @@ function buttons() {
   const there = state.record !== null;
   for (const name of ["accept", "reject", "edit"]) document.querySelector(`[data-do="${name}"]`).disabled = !there;
   document.querySelector('[data-do="undo"]').disabled = !(there && state.record.can_undo);
-  document.querySelector('[data-do="previous"]').disabled = !(state.at > 0);
+  document.querySelector('[data-do="previous"]').disabled = !(state.at > 0 || (there && isElsewhere() && state.at !== null));
   document.querySelector('[data-do="next"]').disabled = state.at === null || state.at + 1 >= state.of;
   if (!there) document.querySelector('[data-do="boxes"]').disabled = true;
 }
@@ -380,6 +386,7 @@ async function decide(what) {
   progress(said);
   state.ahead.delete(query({by: state.by, deck: state.deck, at: before}));
   state.ahead.delete(query({by: state.by, deck: state.deck, id: state.record.id}));
+  if (said.new) forget();  // other turns of its conversation show it
   if (before === null || said.open === null) {
     const {id} = state.record;
     await show({id});
@@ -460,6 +467,16 @@ function mine() {
   return {do: "edit", instruction: $("edit-question").value, answer: $("edit-answer").value};
 }
 
+// What was edited is edited further, or two versions of it would stand side by side.
+async function editNewest() {
+  const passed = new Set();
+  for (let newest; (newest = state.record.versions.at(-1)) && !passed.has(newest.id);) {
+    passed.add(newest.id);
+    await show({id: newest.id});
+  }
+  openEdit();
+}
+
 function saveEdit() {
   const dialog = $("edit-dialog");
   return within(dialog, async () => {
@@ -477,6 +494,7 @@ function conflict(error) {
   $("theirs-answer").textContent = theirs.answer;
   $("mine-question").textContent = $("edit-question").value;
   $("mine-answer").textContent = $("edit-answer").value;
+  $("keep-both").hidden = Boolean(state.record.conversation);  // which has each turn once
   open("conflict");
 }
 
@@ -577,10 +595,10 @@ async function applyFilter() {
 const DO = {
   accept: () => act(() => decide({do: "accept"})),
   reject: openReject,
-  edit: () => openEdit(),
+  edit: () => act(editNewest),
   undo: () => act(undo),
   next: () => act(() => go(state.at === null ? null : state.at + 1)),
-  previous: () => act(() => go(state.at === null ? null : state.at - 1)),
+  previous: () => act(() => go(isElsewhere() ? state.at : state.at - 1)),
   boxes: () => {
     state.boxes = !state.boxes;
     sessionStorage.setItem("boxes", state.boxes ? "yes" : "no");
@@ -608,7 +626,8 @@ function perform(name) {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-  const typing = event.target.closest("input, textarea, select");
+  const field = event.target.closest("input, textarea, select");
+  const typing = field && field.offsetParent !== null ? field : null;  // what is hidden keeps the keys for a moment
   if (event.key === "Escape" && typing && $("filter").contains(typing)) hideFilter();
   if (typing) return;
   if ($("reject-dialog").open && /^[1-9]$/.test(event.key) && !event.repeat) {

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 pytest.importorskip("wn")
 pa = pytest.importorskip("pyarrow")
 
-from mimicit.curate import asks_lexicon, curate  # noqa: E402
-from mimicit.curate.asks import ASKS, asks_of  # noqa: E402
-from mimicit.curate.asks_kinds import KINDS  # noqa: E402
-from mimicit.curate.asks_lexicon import look_up  # noqa: E402
+from mimicit.curate import curate  # noqa: E402
+from mimicit.curate.asks.kinds import KINDS  # noqa: E402
+from mimicit.curate.asks.lexicon import look_up  # noqa: E402
+from mimicit.curate.asks.question import ASKS, asks_of  # noqa: E402
 from mimicit.curate.filters.asks import question_kind  # noqa: E402
 from mimicit.curate.recipe import load_recipe  # noqa: E402
-from mimicit.errors import MissingExtraError  # noqa: E402
 from tests.builders import record  # noqa: E402
 from tests.mimicit.curate.asked import UNSEEN, english, others  # noqa: E402
 
@@ -59,10 +60,19 @@ def test_any_text_has_a_kind(text):
 def test_a_long_text_costs_no_more_than_a_short_one(monkeypatch):
     looked = []
     monkeypatch.setattr(
-        "mimicit.curate.asks.look_up", lambda word: looked.append(word) or look_up(word)
+        "mimicit.curate.asks.question.look_up", lambda word: looked.append(word) or look_up(word)
     )
     asks_of("What is the man with the dog and the cat and " * 5_000 + "doing?")
     assert len(looked) < 2_000
+
+
+@pytest.mark.parametrize("code", ["de", "fr", "es"])
+def test_rows_of_signs_cost_no_more_than_words(code):
+    """Each sign of a row might be the beginning of a question."""
+    texts = [sign * 2_000 for sign in (",", "¿", ": ", "|:-")]
+    begun = time.process_time()
+    assert all(asks_of(text, code).kind in KINDS for text in texts)
+    assert time.process_time() - begun < 2
 
 
 @pytest.mark.parametrize(
@@ -147,11 +157,3 @@ def test_records_are_dropped_and_mixed_by_what_they_ask(store, tmp_path):
 def test_an_unknown_kind_is_refused(wrong, says):
     with pytest.raises(ValueError, match=says):
         question_kind(**wrong)
-
-
-def test_without_wordnet_it_says_what_to_install(monkeypatch):
-    asks_lexicon._folder.cache_clear()
-    monkeypatch.setattr(asks_lexicon, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"mimicit\[ground\]"):
-        ASKS.compute(pa.record_batch({"instruction": ["What?"], "language": ["en"]}))
-    asks_lexicon._folder.cache_clear()

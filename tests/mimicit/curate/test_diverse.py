@@ -10,7 +10,7 @@ import pyarrow.parquet as pq  # noqa: E402
 from mimicit.curate import curate  # noqa: E402
 from mimicit.curate.filters import diverse as module  # noqa: E402
 from mimicit.curate.filters.diverse import diverse, farthest_first  # noqa: E402
-from mimicit.curate.meaning import packed, unit  # noqa: E402
+from mimicit.curate.meaning.vectors import packed, unit  # noqa: E402
 from mimicit.curate.recipe import load_recipe  # noqa: E402
 from mimicit.errors import RecipeError  # noqa: E402
 from tests.builders import record  # noqa: E402
@@ -157,6 +157,13 @@ def test_so_many_of_each_picture(store, dropped):
     assert sum(id_[0] == "p" for id_ in said) == 6
     assert sum(id_[0] == "q" for id_ in said) == 3
     assert all(reason.split()[5][0] == id_[0] for id_, (reason, _) in said.items())
+
+
+def test_of_no_picture_all_stay(store, dropped):
+    rows = [{"id": f"p{n}", "at": 9 * n, "image_ids": ["p"]} for n in range(4)]
+    fill(store, rows + [{"id": f"none{n}", "at": n, "image_ids": []} for n in range(6)])
+    assert {id_[0] for id_ in dropped(MINE + 'scope = "picture"\nrecords = 1')} == {"p"}
+    assert len(dropped(MINE + "records = 1")) == 9
 
 
 def test_turns_stay_together(store, dropped):

@@ -29,7 +29,7 @@ ANSWERS = {
     "number": ("p1", "There are five cats."),
     "colour": ("p1", "The dog is white."),
     "side": ("p1", "The dog is to the right of the cats."),
-    "bus": ("p2", "A bus in the street, and a dog."),
+    "bus": ("p2", "A bus, and a dog."),
     "unknown": ("p3", "A zebra in the snow. There are nine zebras."),
 }
 
@@ -119,12 +119,14 @@ def test_nothing_is_said_of_records_that_nobody_annotated(ask, store):
         other=(["p1", "p3"], "A zebra."),  # p1's annotations hold of it, and do not bear it out
         none=([], "A zebra."),
         german=("p1", "Ein Zebra und ein Bus.", {"language": "de"}),
+        british=("p1", "A zebra.", {"language": "en-GB"}),
         both=(["p1", "p2"], "Two buses, a dog on the right, and five cats."),
     )
     found = ask(*ALL)
     assert "unknown" not in found
     assert "none" not in found
     assert "german" not in found
+    assert "british" in found
     assert found["other"][0] == "unsupported_object"
     assert "both" not in found  # which picture has the boxes is not known to the text
 
@@ -179,6 +181,12 @@ def test_parameters_say_how_much_is_too_much(ask):
     # Annotators name dogs elsewhere, but never a zebra or a parrot.
     assert set(ask(of_things + "familiar = 1")) == {"bus"}
     assert set(ask(of_things + "familiar = 50")) == set()
+
+
+def test_one_word_of_many_may_be_what_annotators_left_out(ask, store):
+    add(store, much=("p1", "A brown dog and two cats on a rug, and a lamp."))
+    assert "much" not in ask(ALL[0])
+    assert ask(ALL[0] + "\nshare = 0")["much"][1] == "nothing annotated bears out lamp"
 
 
 def test_questions_are_asked_about_on_demand(ask, store):

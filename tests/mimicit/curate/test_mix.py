@@ -223,3 +223,12 @@ def test_values_of_records_are_text_and_nothing_else(store, mixed):
         "beyond 1 of task=%d %s": 3,
     }
     assert mixed('records = 2\nweights = ["x\'; DROP TABLE images; --=0"]')[1] == {"%d %s": 2}
+
+
+def test_a_weight_is_for_any_value(store, mixed):
+    """Lengths are told by a pattern with braces, and a task may have some in its name."""
+    add(store, ("a{b}", 8), ("{", 8), answer="Yes.")
+    assert mixed('records = 6\nweights = ["a{b}=2"]')[1] == {"a{b}": 4, "{": 2}
+    assert mixed('by = ["length"]\nweights = ["0-3 words=0"]')[1] == {}
+    with pytest.raises(RecipeError, match=r"length '0-3'.*0-3 words"):
+        mixed('by = ["length"]\nweights = ["0-3=2"]')

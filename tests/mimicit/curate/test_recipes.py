@@ -223,3 +223,80 @@ def test_the_name_of_a_task_stays_text(store, tmp_path):
     stored(store, [Instruction(id="A", task="x", instruction="?", answer="?")])
     curate(store, load_recipe(str(path)))
     assert said(store) == []
+
+
+def loaded(tmp_path, text, name="mine.toml"):
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return load_recipe(str(path))
+
+
+def test_a_text_is_a_list_of_one_and_an_integer_a_number(tmp_path):
+    for one, other in (
+        ('use = "mentions"\nwords = "box"', 'use = "mentions"\nwords = ["box"]'),
+        ('use = "judge_score"\nleast = 4', 'use = "judge_score"\nleast = 4.0'),
+        ('use = "mix"\nby = "task"', 'use = "mix"\nby = ["task"]'),
+    ):
+        recipes = [loaded(tmp_path, f"[[filter]]\n{text}\n") for text in (one, other)]
+        assert recipes[0].digest == recipes[1].digest
+
+
+def test_a_recipe_may_begin_with_the_mark_that_editors_write(tmp_path):
+    assert loaded(tmp_path, b"\xef\xbb\xbfname = 'x'\n[[filter]]\nuse = 'empty'\n").name == "x"
+
+
+ANCHORS = """
+name: x
+filter:
+  - &words {use: mentions, words: [box]}
+  - {<<: *words, name: again}
+"""
+BOMB = (
+    "filter:\n  - use: mentions\n    words:\n      - &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+    + "".join(f"      - &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12))
+)
+ITSELF = "filter:\n  - &a\n    use: mentions\n    words: *a\n"
+
+
+def test_anchors_of_yaml_are_values(tmp_path):
+    steps = loaded(tmp_path, ANCHORS, "mine.yaml").steps
+    assert [step.name for step in steps] == ["mentions", "again"]
+    assert steps[0].reason == steps[1].reason
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("mine.yaml", BOMB, "cannot be [['x', 'x'"),
+        ("mine.yaml", ITSELF, "cannot be {"),
+        ("mine.yaml", "filter: " + "[" * 5_000, "nested too deeply"),
+        ("mine.toml", "filter = " + "[" * 5_000, "nested too deeply"),
+        ("mine.yaml", "name: 2020-13-45", "not valid YAML"),
+        ("mine.toml", "name = " + "9" * 5_000, "not valid TOML"),
+        ("mine.toml", b"name = '\xe9'", "no text in UTF-8"),
+        ("mine.toml", "#" * ((1 << 20) + 1), "larger than 1 MiB"),
+        ("mine.yaml", 'filter: [{use: mentions, words: "\\ud800"}]', "cannot be"),
+        ("mine.yaml", 'filter: [{where: "answer = \'\\0\'"}]', "an SQL predicate"),
+        ("mine.yaml", "filter: [{use: [empty]}]", "uses ['empty'], which is no filter"),
+        ("mine.toml", "name = 'judge:m'\n[[filter]]\nuse = 'empty'", "cannot be called 'judge:m'"),
+        ("mine.toml", "name = 'review:a'\n[[filter]]\nuse = 'empty'", "cannot be called 'review:a'"),
+        ("mine.toml", "name = ''\n[[filter]]\nuse = 'empty'", "has the `name` ''"),
+        ("mine.toml", "name = 3\n[[filter]]\nuse = 'empty'", "has the `name` 3"),
+        ("mine.yaml", 'filter: [{use: empty, name: "a\\e[2J"}]', "one line"),
+        ("mine.toml", "[[filter]]\nuse = 'empty'\nname = 'error'", "another `name`"),
+        ("mine.toml", "[[filter]]\nuse = 'judge_score'\nleast = nan", "cannot be nan"),
+        ("mine.toml", "[[filter]]\nuse = 'judge_score'\nleast = inf", "cannot be inf"),
+        ("mine.toml", f"[[filter]]\nuse = 'judge_score'\nleast = 1{'0' * 400}", "of type float"),
+        ("mine.toml", f"[[filter]]\nuse = 'too_short'\nwords = {1 << 63}", "of type int"),
+    ],
+)  # fmt: skip
+def test_a_recipe_of_a_stranger_is_refused_in_a_short_sentence(tmp_path, name, text, said):
+    with pytest.raises(RecipeError, match=r"recipe") as caught:
+        loaded(tmp_path, text, name)
+    assert said in str(caught.value)
+    assert len(str(caught.value)) < 1_000
+
+
+def test_a_recipe_that_is_not_there_is_known_by_its_nearest_name():
+    with pytest.raises(RecipeError, match="did you mean 'starter'"):
+        load_recipe("startr")

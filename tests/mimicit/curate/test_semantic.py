@@ -13,14 +13,15 @@ import mimicit.embed  # noqa: E402
 from mimicit.curate import curate  # noqa: E402
 from mimicit.curate.filters import semantic  # noqa: E402
 from mimicit.curate.filters.semantic import semantic_duplicate  # noqa: E402
-from mimicit.curate.meaning import packed, unit  # noqa: E402
-from mimicit.curate.meaning_guard import (  # noqa: E402
+from mimicit.curate.meaning import guard  # noqa: E402
+from mimicit.curate.meaning.guard import (  # noqa: E402
     contradict,
     exchanged,
     marks_of,
     tokens_of,
 )
-from mimicit.curate.meaning_synonyms import related  # noqa: E402
+from mimicit.curate.meaning.synonyms import related  # noqa: E402
+from mimicit.curate.meaning.vectors import packed, unit  # noqa: E402
 from mimicit.curate.recipe import load_recipe  # noqa: E402
 from mimicit.errors import MissingExtraError, RecipeError  # noqa: E402
 from tests.builders import record  # noqa: E402
@@ -174,6 +175,30 @@ def test_the_same_records_give_the_same_verdicts_whatever_is_compared_at_once(
     assert len(whole) >= 32
 
 
+def test_pictures_with_any_number_of_records_stand_side_by_side(store, dropped, monkeypatch):
+    rng = np.random.default_rng(4)
+    sizes = [1, 1, 7, 1, 2, 30, 1, 3, 1, 12, 1, 5, 1, 1]
+    pictures = [f"P{n}" for n, size in enumerate(sizes) for _ in range(size)]
+    fill(store, [{"id": f"r{n}", "image_ids": [p]} | said(n) for n, p in enumerate(pictures)])
+    turns = np.radians(rng.integers(0, 12, len(pictures)) * 30 + rng.normal(size=len(pictures)))
+    vectors = np.stack([np.cos(turns), np.sin(turns)], axis=1).tolist()
+    table = pa.table({"id": [f"r{n}" for n in range(len(pictures))], "vector": vectors})
+    pq.write_table(table, store.path / "v.parquet")
+    ask = 'embeddings = "v.parquet"\nguard = false\nthreshold = 0.99\nprefer = "first"'
+    whole = dropped(ask)
+    kept = [n for n in range(len(pictures)) if f"r{n}" not in whole]
+    kinds = {(pictures[n], round(float(turns[n]) / (np.pi / 6))) for n in range(len(pictures))}
+    assert len(kept) == len(kinds)
+    for small, block in ((1, 4), (4, 3), (8, 2_048), (31, 5)):
+        monkeypatch.setattr(semantic, "SMALL", small)
+        monkeypatch.setattr(semantic, "BLOCK", block)
+        assert dropped(ask) == whole
+
+
+def said(number):
+    return {"instruction": "What is it?", "answer": f"It is thing number {number}."}
+
+
 def test_new_records_alone_are_embedded(store, dropped, monkeypatch):
     fill(store, pair_rows(paraphrases()[:2], "p"))
     dropped()
@@ -306,6 +331,18 @@ def test_synonyms_and_kinds():
     assert related("puppy", "dog")
     assert not related("cat", "dog")
     assert not related("bathroom", "bedroom")
+
+
+def test_long_texts_that_differ_throughout_cost_little(monkeypatch):
+    asked = []
+    monkeypatch.setattr(guard, "related", lambda a, b: asked.append(a) or related(a, b))
+    assert not exchanged(("", _letters(3_000, "x")), ("", _letters(3_000, "y")))
+    assert len(asked) < 5_000
+
+
+def _letters(count, first):
+    """Many different words, which have no number in them."""
+    return " ".join(first + f"{n:05d}".translate(str.maketrans("0123456789", "abcdefghij")) for n in range(count))  # fmt: skip
 
 
 def test_any_text_can_be_looked_at():

@@ -9,7 +9,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mimicit.decontaminate.grams import Index, digests, runs, words
+from mimicit.decontaminate.grams import Index, digests, joined, runs, taken, words
 
 TEXTS = st.lists(st.text("abAB ,.\n1", max_size=30), min_size=1, max_size=12)
 
@@ -66,3 +66,18 @@ def test_slices_and_nulls_are_texts_too():
     texts = pa.array(["x y", None, "", "a b c"])
     assert words(texts.slice(1, 3)).count.tolist() == [0, 0, 3]
     assert np.array_equal(words(texts.slice(3)).word, words(pa.array(["A, b: C!"])).word)
+
+
+@settings(deadline=None)
+@given(st.lists(st.text("ab 犬.", max_size=12), min_size=1, max_size=9), st.data())
+def test_parts_are_joined_and_taken_as_they_would_be_cut(texts, data):
+    given = words(pa.array(texts))
+    parts = joined([words(pa.array(texts[at : at + 2])) for at in range(0, len(texts), 2)])
+    assert (parts.word.tolist(), parts.start.tolist()) == (
+        given.word.tolist(),
+        given.start.tolist(),
+    )
+    rows = data.draw(st.lists(st.integers(0, len(texts) - 1), max_size=5))
+    some = taken(given, np.array(rows, np.int64))
+    other = words(pa.array([texts[row] for row in rows], pa.string()))
+    assert (some.word.tolist(), some.start.tolist()) == (other.word.tolist(), other.start.tolist())

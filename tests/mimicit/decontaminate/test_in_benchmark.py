@@ -8,7 +8,7 @@ import pytest
 
 from mimicit.curate import curate, undo
 from mimicit.curate.recipe import load_recipe
-from mimicit.errors import RecipeError
+from mimicit.errors import FormatError, RecipeError
 from tests.mimicit.curate.drawn import encoded, one, photographs, stored
 
 LONG = (
@@ -24,12 +24,10 @@ def ask(store, tmp_path):
     def asked(items, records, pictures=(), **parameters):
         path = tmp_path / "bench.jsonl"
         path.write_text("".join(json.dumps(item) + "\n" for item in items))
-        lines = [f"{name} = {json.dumps(value)}" for name, value in parameters.items()]
+        given = {"files": str(path)} | parameters
+        lines = [f"{name} = {json.dumps(value)}" for name, value in given.items()]
         recipe = tmp_path / "mine.toml"
-        recipe.write_text(
-            f'[[filter]]\nuse = "in_benchmark"\nfiles = [{json.dumps(str(path))}]\n'
-            + "\n".join(lines)
-        )
+        recipe.write_text('[[filter]]\nuse = "in_benchmark"\n' + "\n".join(lines))
         with store.writing("test"):
             store.add_images(pictures)
             store.add(records)
@@ -143,6 +141,55 @@ def test_a_way_of_asking_of_many_records_is_no_contamination(ask):
     records = [one(f"T_INS_{n:02d}", f"T_IMG_{n}", instruction=way) for n in range(20)]
     assert ask(items, records) == {}
     assert len(ask(items, records, common=20)) == 20
+
+
+def test_a_long_way_of_asking_says_nothing_with_another_thing_in_it(ask):
+    """As MME asks: thirteen words, of which two are the question's own."""
+    things = [f"{colour} {thing}" for colour in ("red", "blue", "white") for thing in THINGS]
+    asked = "Is there a {} in the image? Please answer yes or no."
+    items = [{"image": f"b{n}.jpg", "text": asked.format(one)} for n, one in enumerate(things)]
+    records = [
+        one(f"T_INS_{n}", f"T_IMG_{n}", instruction=asked.format(thing))
+        for n, thing in enumerate(things)
+    ]
+    assert ask(items, records) == {}
+
+
+THINGS = ("dog", "bus", "clock", "chair", "bottle", "bird")
+
+
+def test_a_common_question_with_a_common_answer_says_nothing_about_other_pictures(ask):
+    items = [
+        {"image": "b.jpg", "question": "What colour is the bus?", "answer": "The bus is red."},
+        {"image": "c.jpg", "question": "What is it?", "answer": "A very old clock tower."},
+    ]
+    records = [
+        one(
+            f"T_INS_{n:02d}",
+            f"T_IMG_{n}",
+            instruction="What colour is the bus?",
+            answer=f"The bus is {'red' if n < 3 else 'blue'}.",
+        )
+        for n in range(12)
+    ]
+    rare = one("T_INS_x", "T_IMG_x", instruction="What is it?", answer="A very old clock tower.")
+    assert set(ask(items, [*records, rare])) == {"T_INS_x"}
+
+
+def test_one_text_in_two_benchmarks_about_the_same_pictures_is_no_way_of_asking(ask, tmp_path):
+    """As POPE has its questions three times."""
+    items = [{"image": f"b{n}.jpg", "question": LONG} for n in range(8)]
+    other = tmp_path / "other.jsonl"
+    other.write_text("".join(json.dumps(item) + "\n" for item in items))
+    records = [one("T_INS_x", "T_IMG_x", instruction=LONG)]
+    found = ask(items, records, files=[str(tmp_path / "bench.jsonl"), str(other)])
+    assert set(found) == {"T_INS_x"}
+
+
+def test_too_many_words_for_memory_are_said(ask, monkeypatch):
+    monkeypatch.setattr("mimicit.decontaminate.matching.MOST_WORDS", 20)
+    with pytest.raises(FormatError, match="name fewer files"):
+        ask([{"question": LONG}], [one("T_INS_x", instruction=LONG)])
 
 
 def test_question_and_answer_without_a_picture(ask):

@@ -162,3 +162,33 @@ def test_halves_of_characters_and_numbers_are_read(tmp_path):
     items, shown, _ = read(tmp_path / "b.json", text)
     assert [one["question"] for one in items] == ["Why ??", "7"]
     assert [one["name"] for one in shown] == ["?", "12"]
+
+
+def test_columns_that_nobody_asks_for_are_not_read(tmp_path):
+    far = pa.array([2**50], pa.timestamp("s"))  # no year of Python's
+    pq.write_table(pa.table({"question": ["Is there a dog?"], "when": far}), tmp_path / "b.parquet")
+    assert read_benchmarks([tmp_path / "b.parquet"]).items["question"].to_pylist() == [
+        "Is there a dog?"
+    ]
+    pq.write_table(pa.table({"when": far}), tmp_path / "none.parquet")
+    with pytest.raises(FormatError, match="no question and no picture; it has: when"):
+        read_benchmarks([tmp_path / "none.parquet"])
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_quote_that_is_never_closed_is_said(tmp_path, end):
+    text = 'question\tanswer\nIs there a dog?\tyes\n"Is there a cat?\tno\nIs it late?\tno' + end
+    items, _, bad = read(tmp_path / "b.tsv", text)
+    assert [item["question"] for item in items] == ["Is there a dog?"]
+    assert bad == ["b.tsv: the end: a quote is opened and never closed"]
+    items, _, bad = read(tmp_path / "good.tsv", f'question\n"a\nb"\nc{end}')
+    assert ([item["question"] for item in items], bad) == (["a\nb", "c"], [])
+    items, _, bad = read(tmp_path / "twice.csv", f"question,answer,answer\na,b,c{end}")
+    assert ([item["question"] for item in items], bad) == (["a"], [])
+
+
+def test_a_line_without_an_end_is_not_taken_into_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("mimicit.decontaminate.reading.MAX_LINE", 1 << 10)
+    items, _, bad = read(tmp_path / "b.csv", "question\nIs there a dog?\n" + "a" * 5_000)
+    assert len(items) == 1
+    assert "a line is longer than" in bad[0]

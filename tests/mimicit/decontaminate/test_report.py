@@ -119,3 +119,14 @@ def test_bad_rows_are_told_and_the_exit_code_says_so(store, bench):
 def test_a_report_of_another_kind_is_refused_before_anything_is_read(store, bench, tmp_path):
     result = run("decontaminate", bench, "-d", store.path, "-o", tmp_path / "report.pdf")
     assert "a report is .json, .md or .html" in str(result.exception)
+
+
+def test_texts_and_names_do_nothing_to_a_terminal(store, bench):
+    bad = "\x1b]0;owned\x07 \x1b[2J"
+    bench.write_text(json.dumps([{"question": f"{LONG} {bad}", "answer": "the red one"}, [1]]))
+    with store.writing("test"):
+        store.add([one("T_INS_bad", instruction=f"{LONG} {bad}", answer="Red.")])
+        store.sync()
+    result = run("decontaminate", bench.rename(bench.parent / "b\x1b[2J.json"), "-d", store.path)
+    assert r"\x1b" in result.output
+    assert "\x1b" not in result.output

@@ -3,9 +3,10 @@
 import pytest
 
 from mimicit.report.writing import write_report
-from mimicit.schema import Instruction
+from mimicit.schema import Instruction, Verdict
 from tests.builders import image, record
 from tests.mimicit.report.hostile import EVIL, fill
+from tests.mimicit.test_catalog import DAY, begin, put
 
 TEXTS = {"ar": "ماذا ترى في هذه الصورة؟", "zh": "图片里有什么？", "en": "What is there?"}
 LONG = "n" * 300
@@ -41,6 +42,37 @@ def _page(tmp_path_factory, request, add, title):
     add(store, image(request.getfixturevalue("photos"), "chelsea.png"))
     write_report(store, folder / "report.html", title=title)
     return (folder / "report.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory, request):
+    """Many tasks whose names are long, wide, or run from right to left; scores without end, and models over years."""
+    kinds = ("W" * 90, "图片描述任务的名字" * 9, "مهمة وصف الصور " * 9, "a_task_with_a_long_name_" * 9, "🦀" * 40)  # fmt: skip
+
+    def add(store, cat):
+        records = [
+            record(n, task=f"{kinds[n % 5]}{n % 40}", answer="word " * (n * n), image_ids=(cat.id,))
+            for n in range(120)
+        ]
+        said = {"filter": "judge", "reason": "r", "recipe": "judge:m", "recipe_digest": "d"}
+        ledger = begin(store)
+        for n, model in enumerate([*kinds, "m"] * 8, start=1):
+            tokens = {"prompt_tokens": 10**n % 10**9, "completion_tokens": 1, "cost_usd": n / 7}
+            put(ledger, "replies", id=n, run="run 1", model=model, time=n * 20 * DAY, text="x", **tokens)  # fmt: skip
+        ledger.close()
+        with store.writing("test"):
+            store.add_images([cat])
+            store.add(records)
+            scores = (1e12, -1e300, 0.00012)
+            store.add_verdicts(
+                [
+                    Verdict(record=one.id, score=scores[n % 3] * n, rejects=n % 4 == 0, **said)
+                    for n, one in enumerate(records)
+                ]
+            )
+            store.sync()
+
+    return _page(tmp_path_factory, request, add, "Crowded")
 
 
 @pytest.fixture
@@ -144,6 +176,27 @@ def test_every_text_stands_out_from_its_ground(opened, request, name, dark):
     page = opened(request.getfixturevalue(name), dark=dark)
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     assert page.evaluate(_CONTRAST) == []
+
+
+_OVERLAPS = """() => {
+  const found = [], over = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 3;
+  for (const plot of document.querySelectorAll('svg.plot')) {
+    if (plot.closest('.sunburst')) continue;
+    const frame = plot.getBoundingClientRect(), texts = [...plot.querySelectorAll('text')].map(e => [e.textContent, e.getBoundingClientRect()]);
+    texts.forEach(([text, box], n) => {
+      if (box.left < frame.left - 1 || box.right > frame.right + 1 || box.bottom > frame.bottom + 2) found.push([plot.ariaLabel, 'outside', text]);
+      for (const [other, place] of texts.slice(n + 1)) if (over(box, place)) found.push([plot.ariaLabel, text, other]);
+    });
+  }
+  return found }"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("name", ["plain", "crowded"])
+def test_no_text_of_a_figure_lies_on_another_or_sticks_out(opened, request, name, width):
+    page = opened(request.getfixturevalue(name), width=width)
+    assert page.locator("svg.plot").count() >= (9 if name == "crowded" else 6)
+    assert page.evaluate(_OVERLAPS) == []
 
 
 def test_texts_run_in_their_own_direction(opened, plain):

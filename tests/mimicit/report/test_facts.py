@@ -59,8 +59,11 @@ def test_bytes_and_words_are_counted(filled):
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("", 0), (" \n", 0), ("one", 1), (" two words ", 2), ("a\nb\tc d", 4), ("图片里有什么", 1)],
-)
+    [
+        ("", 0), (" \n", 0), ("one", 1), (" two words ", 2), ("a\nb\tc d", 4), ("图片里有什么", 1),
+        ("One  is.\n\nTwo are.\r\n", 4),
+    ],
+)  # fmt: skip
 def test_words_are_what_stands_between_spaces(store, text, words):
     put(store, [record(0, answer=text)])
     [row] = gathered(store).answer_lengths
@@ -94,6 +97,14 @@ def test_licences_are_those_that_records_name(filled):
     assert said == {"CC0": 1, NONE: 4}
 
 
+def test_licences_without_a_row_of_their_own_stand_last(store, monkeypatch):
+    monkeypatch.setattr(facts, "SOURCES", 1)
+    names = ["CC0"] * 3 + [f"L{n}" for n in range(5)]
+    put(store, [record(n, meta=f'{{"licence": "{name}"}}') for n, name in enumerate(names)])
+    found = [(row["licence"], row["records"]) for row in gathered(store).licences]
+    assert found == [("CC0", 3), (OTHERS, 5)]
+
+
 def test_metadata_that_is_no_json_names_no_licence(store):
     put(store, [record(0, meta="{licence"), record(1, meta='"text"'), record(2, meta="[1]")])
     assert gathered(store).licences == []
@@ -110,6 +121,13 @@ def test_many_tasks_become_the_most_frequent_ones_and_the_others(store):
     assert found.tasks[-1]["task"] == OTHERS
     assert len(found.tasks) <= facts.TASKS + 1
     assert found.totals["tasks"] == many + 1
+
+
+def test_of_hundreds_of_tasks_those_with_a_row_are_the_most_frequent_ones(store):
+    tasks = [f"t{n:03d}" for n in range(400)] * 2 + [f"t{n:03d}" for n in range(0, 400, 16)]
+    put(store, [record(n, task=task) for n, task in enumerate(tasks)])
+    found = gathered(store).tasks[:-1]
+    assert [row["records"] for row in found] == [3] * facts.TASKS
 
 
 def test_a_very_long_text_counts_as_the_longest_that_is_told_apart(store):
@@ -185,6 +203,28 @@ def test_whole_scores_are_their_own_bins(store):
     [one] = asked(store, opinions.scores)
     assert [(row["from"], row["records"]) for row in one["bins"]] == [(1, 1), (2, 2), (5, 3)]
     assert (one["mean"], one["opinions"]) == (pytest.approx(20 / 6), 6)
+
+
+def test_marks_by_quarters_have_a_bin_each(store):
+    marks = [1 + n / 4 for n in range(17)]
+    put(store, [record(n) for n in range(17)], verdicts=scored(marks))
+    [one] = asked(store, opinions.scores)
+    assert [row["from"] for row in one["bins"]] == marks
+    assert [row["most"] for row in one["bins"]] == marks
+
+
+def test_a_score_that_no_axis_holds_is_left_out(store):
+    put(store, [record(n) for n in range(6)], verdicts=scored([1e308, -1e308, 1, 2]))
+    [one] = asked(store, opinions.scores)
+    assert (one["least"], one["most"]) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("width", "round_one"),
+    [(0.2, 0.25), (0.1, 0.1), (0.3, 0.5), (60, 100), (25, 25), (0.0, 1), (5e-324, 1)],
+)
+def test_bins_are_of_a_round_width(width, round_one):
+    assert opinions.rounded(width) == pytest.approx(round_one)
 
 
 @pytest.mark.parametrize(
@@ -284,6 +324,7 @@ def test_costs_and_prompts_come_from_the_ledger(store):
     assert [(row["model"], row["replies"], row["cost_usd"]) for row in found.models] == [
         ("m", 3, 0.75)
     ]
+    assert found.totals["unpriced"] == 1
     assert len(found.days) == 3
     [prompt] = found.prompts
     assert (prompt["version"], prompt["requests"], prompt["records"]) == (3, 3, 2)

@@ -1,20 +1,26 @@
 import base64
 import hashlib
 import json
+import os
 import re
 import warnings
+from datetime import date, timedelta
+from html import unescape
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from mimicit.cli import data
 from mimicit.curate import curate
 from mimicit.curate.base import Measure
 from mimicit.curate.filters import MEASURES
 from mimicit.curate.recipe import load_recipe
 from mimicit.errors import DatasetError, LockedError, MissingExtraError
-from mimicit.report import asking, page
+from mimicit.report import asking, facts, making, page, plots
 from mimicit.report.plots import compact, quantile
-from mimicit.report.svg import drawing, label
+from mimicit.report.svg import breadth, drawing, label
 from mimicit.report.svg import written as as_svg
 from mimicit.report.writing import write_report
 from tests.builders import image, record
@@ -175,6 +181,84 @@ def test_long_texts_are_cut(store, written):
     assert "more characters" in html
 
 
+# Sentences
+
+
+def answers(html):
+    """Return the answers of the page by their question."""
+    pairs = re.findall(r"<dt>([^<]*\?)</dt><dd[^>]*>(.*?)</dd>", html, re.DOTALL)
+    return {question: unescape(answer) for question, answer in pairs}
+
+
+def test_one_is_said_as_one(store, photos, written):
+    cat = image(photos, "chelsea.png")
+    with store.writing("test"):
+        store.add_images([cat])
+        store.add([record(0, image_ids=(cat.id,), source="a.json#1")])
+        store.sync()
+    html = written(store)
+    assert "1 question with answers about 1 picture." in Page(html).text("p")
+    said = answers(html)
+    assert said["What is in it?"].startswith(
+        "1 question with answers, about 1 picture; accepted: 1."
+    )
+    assert said["Where do texts and pictures come from?"] == "Records name 1 source: a.json (1)."
+    assert not re.search(r"\b1 (questions|pictures|sources|records|conversations)\b", " ".join(said.values()))  # fmt: skip
+
+
+def test_of_nothing_nothing_is_claimed(store, written):
+    with store.writing("test"):
+        store.sync()
+    said = answers(written(store))
+    assert said["What is in it?"] == "There are no records yet."
+    assert "imported" not in " ".join(said.values())
+    assert "Every picture" not in said["What is missing or damaged?"]
+
+
+def test_tasks_that_are_not_named_are_counted(store, written, monkeypatch):
+    monkeypatch.setattr(facts, "TASKS", 8)
+    with store.writing("test"):
+        store.add([record(n, task=f"t{n % 40:02d}") for n in range(90)])
+        store.sync()
+    said = answers(written(store))["What is in it?"]
+    assert "t05 (3), and 34 others. Languages: en (90)." in said
+
+
+def test_a_name_from_right_to_left_turns_nothing_around_it(store, written):
+    with store.writing("test"):
+        store.add([record(n, task="وصف\u202e\u2069" * 40) for n in range(2)])
+        store.sync()
+    said = answers(written(store))["What is in it?"]
+    [name] = re.findall(r"Tasks: \u2068([^\u2068\u2069]*)\u2069 \(2\)", said)
+    assert len(name) == 60
+    assert "\u202e" not in name
+
+
+def test_a_small_cost_is_not_nothing_and_an_unknown_one_is_said(told, written, monkeypatch):
+    def spent(connection):
+        found = gather(connection)
+        found.totals |= {"replies": 9, "cost_usd": 0.0042, "unpriced": 2}
+        return found
+
+    gather = making.gather
+    monkeypatch.setattr(making, "gather", spent)
+    said = answers(written(told))["What did it cost?"]
+    assert "for 0.0042 USD; the price of 2 of 9 replies is not known." in said
+
+
+def test_what_is_cut_off_is_said_in_its_own_direction():
+    assert page.cut("وصف" * 9, 6) == "وصفوصف \u2066… (21 more characters)\u2069"
+
+
+def test_the_others_do_not_make_the_bars_of_tasks_short(store, written, monkeypatch):
+    monkeypatch.setattr(facts, "TASKS", 1)
+    with store.writing("test"):
+        store.add([record(n, task="often" if n < 3 else f"t{n}") for n in range(40)])
+        store.sync()
+    [table] = re.findall(r"Records by task</caption>.*?</table>", written(store), re.DOTALL)
+    assert re.findall(r'<rect class="f-c0" width="([^"]+)"', table) == ["100.00"]
+
+
 # Verbs and objects
 
 
@@ -292,13 +376,49 @@ def test_a_figure_holds_text_as_it_is():
     assert "&lt;i&gt;" in svg
 
 
+def _spent(*days):
+    return [{"day": date(2026, 1, 1) + timedelta(n), "model": "m", "usd": 2.0} for n in days]
+
+
+def test_days_of_years_are_drawn_together():
+    svg = plots.days(_spent(0, 1, 2, 3, 4, 5, 7, 700), "usd", "p", "USD by day", "USD")
+    assert "1 Jan 2026 to 2 Dec 2027; a bar is 12 days" in svg
+    assert "Jan 2027" in svg
+    assert svg.count('class="f-c0"') == 2
+
+
+def test_a_few_days_are_drawn_one_by_one_with_their_month():
+    svg = plots.days(_spent(0, 1, 5), "usd", "p", "USD by day", "USD")
+    assert "1 Jan 2026 to 6 Jan 2026<" in svg
+    assert ">1 Jan</text>" in svg
+    assert svg.count('class="f-c0"') == 3
+    assert "1 Jan 2026<" in plots.days(_spent(0), "usd", "p", "USD by day", "USD")
+
+
 def test_a_long_name_is_cut():
     assert label("n" * 300) == "n" * 23 + "…"
 
 
+@pytest.mark.parametrize("letter", ["W", "n", "图", "ا", "i", "🦀"])
+def test_a_name_takes_no_more_pixels_than_it_has(letter):
+    assert breadth(label(letter * 300, 100)) <= 100
+    assert len(label(letter * 300, 100)) >= 7
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
-    [(0, "0"), (7, "7"), (0.5, "0.5"), (1_200, "1.2k"), (3e7, "30M"), (2.5e9, "2.5G")],
+    [
+        (0, "0"),
+        (7, "7"),
+        (0.5, "0.5"),
+        (12.5, "12.5"),
+        (0.125, "0.125"),
+        (1_200, "1.2k"),
+        (3e7, "30M"),
+        (2.5e9, "2.5G"),
+        (4e12, "4T"),
+        (-1e300, "-1e+300"),
+    ],
 )
 def test_numbers_of_an_axis_are_short(value, said):
     assert compact(value) == said
@@ -342,10 +462,45 @@ def test_the_command_writes_a_page_and_says_so(told, tmp_path, capsys, monkeypat
     assert said["bytes"] == path.stat().st_size
 
 
+def test_the_command_says_how_large_the_page_is(told, tmp_path):
+    path = tmp_path / "out.html"
+    done = CliRunner().invoke(data, ["report", "-d", str(told.path), "-o", str(path)])
+    assert done.exit_code == 0
+    kilobytes = f"{path.stat().st_size / 1000:.0f}"
+    assert f"{path}  {kilobytes} kB: 17 records, 1 pictures, 17 samples" in done.stdout
+
+
 def test_a_folder_that_is_not_there_is_named(told, tmp_path):
     with pytest.raises(DatasetError, match=r"there is no folder .*nowhere"):
         write_report(told, tmp_path / "nowhere" / "report.html")
     assert not list(tmp_path.glob("*.html"))
+
+
+def test_a_page_takes_the_place_of_files_only(told, tmp_path):
+    with pytest.raises(DatasetError, match="is a folder"):
+        write_report(told, tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DatasetError, match="is no file"):
+        write_report(told, tmp_path / "pipe")
+    (tmp_path / "link.html").symlink_to(tmp_path / "real.html")
+    write_report(told, tmp_path / "link.html")
+    assert (tmp_path / "link.html").is_symlink()
+    assert (tmp_path / "real.html").stat().st_size > 10_000
+
+
+def test_what_does_not_fit_into_memory_is_not_put_where_a_writer_clears_up(
+    told, written, monkeypatch
+):
+    def gather(connection):
+        folders.extend(connection.execute("SELECT current_setting('temp_directory')").fetchall()[0])
+        return gathered(connection)
+
+    folders, gathered = [], facts.gather
+    monkeypatch.setattr(facts, "gather", gather)
+    written(told)
+    [folder] = folders
+    assert not folder.startswith(str(told.path))
+    assert not Path(folder).exists()
 
 
 def test_without_matplotlib_the_extra_is_named(told, tmp_path, monkeypatch):

@@ -1,12 +1,27 @@
 """The page in a browser: keys, boxes, texts that want to be more than text, two reviewers at one record."""
 
+import shutil
+
 import pytest
 
 from tests.mimicit.review.rooms import BOX, accepted, dataset, serving
 
 pytest.importorskip("aiohttp")
 playwright = pytest.importorskip("playwright.sync_api")
-pytestmark = pytest.mark.slow
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium"),
+]
+FLAGS = ["--no-sandbox", "--disable-quic", "--disable-background-networking", "--no-first-run"]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as running:
+        chromium = running.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture
@@ -47,6 +62,12 @@ def enter(browser, room):
 
 def shows(page, id):
     playwright.expect(page.locator("main")).to_have_attribute("data-record", id)
+
+
+def closes(page):
+    playwright.expect(page.locator("#edit-dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    playwright.expect(page.locator("#edit-dialog")).to_be_hidden()
 
 
 def says(page, text):
@@ -213,6 +234,63 @@ def test_two_browsers_edit_one_record(enter, room, store):
     playwright.expect(ben.locator("#agreement-none")).to_be_hidden()
     room.stop()
     assert accepted(store) == {"a~3", "b", "c", "d", "e", "f"}
+
+
+def test_an_edit_goes_on_from_the_newest_version(enter, room, store):
+    page = enter()
+    for answer in ("It looks at a bird.", "It looks at a blue bird."):
+        page.keyboard.press("e")
+        page.fill("#edit-answer", answer)
+        page.keyboard.press("Control+Enter")
+        shows(page, "b")
+        page.keyboard.press("p")
+        shows(page, "a")
+        says(page, "You edited this: see a~2")
+    page.keyboard.press("a")
+    playwright.expect(page.locator("#notice")).to_contain_text("decide about its new version 'a~2'")
+    page.click("#banners .link")
+    shows(page, "a~2")
+    playwright.expect(page.locator("#facts")).not_to_contain_text("of 6")
+    page.keyboard.press("n")  # from where one was
+    shows(page, "b")
+    page.keyboard.press("p")
+    shows(page, "a")
+    page.keyboard.press("e")
+    shows(page, "a~3")
+    playwright.expect(page.locator("#edit-answer")).to_have_value("It looks at a blue bird.")
+    closes(page)
+    page.keyboard.press("p")
+    shows(page, "a")
+    page.keyboard.press("e")
+    closes(page)
+    shows(page, "a~3")
+    page.keyboard.press("a")
+    shows(page, "b")
+    assert page.wrong == []
+    room.stop()
+    assert accepted(store) == {"a~3", "b", "c", "d", "e", "f"}
+
+
+def test_an_edited_turn_is_seen_in_the_turns_beside_it_and_is_there_once(enter, room, store):
+    ann, ben = enter(), enter("Ben")
+    for page in (ann, ben):
+        for id in "bcde":
+            page.keyboard.press("n")
+            shows(page, id)
+        page.keyboard.press("e")
+    ann.fill("#edit-answer", "It is a cat.")
+    ann.keyboard.press("Control+Enter")
+    shows(ann, "f")
+    playwright.expect(ann.locator("#turns")).to_contain_text("It is a cat.")
+    playwright.expect(ann.locator("#turns")).not_to_contain_text("Yes.")
+    ben.fill("#edit-answer", "It is none.")
+    ben.keyboard.press("Control+Enter")
+    playwright.expect(ben.locator("#conflict-dialog")).to_contain_text("It is a cat.")
+    playwright.expect(ben.locator("#keep-both")).to_be_hidden()
+    ben.click("#keep-mine")
+    shows(ben, "f")
+    room.stop()
+    assert accepted(store) == {"a", "b", "c", "d", "e~3", "f"}
 
 
 def test_the_page_says_when_the_room_is_gone(enter, room):

@@ -1,12 +1,15 @@
 """The room over HTTP: who may ask, and that nothing that was said to be saved is lost."""
 
+import asyncio
 import io
 import json
+import socket
 import subprocess
 
 import pytest
 from PIL import Image
 
+from mimicit.review.journal import Journal, journal_path
 from mimicit.store import Store
 from tests.generating import SYPHUS
 from tests.mimicit.review.rooms import EVIL, RECORDS, accepted, dataset, rows, serving
@@ -340,3 +343,53 @@ def test_the_command_says_what_is_wrong(store, options, says):
     assert done.returncode
     assert says in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+def test_a_port_that_is_in_use_is_said_in_a_sentence(store):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [*SYPHUS, "data", "review", "-d", store.path, "--no-browser", "--port", str(port)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert f"port {port} cannot be used" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_strangers_journal_cannot_steer_a_terminal(store):
+    steering = "\x1b]0;hacked\x07\x1b[2J\n\u202eolleh\x9b31m"
+    for name, kind in (("ann", "accept"), ("eve", "reject")):
+        journal = Journal(journal_path(store.path, name))
+        journal.decide(1.0, kind, "a\u202eb", steering + "x" * 1_000)
+    done = subprocess.run(
+        [*SYPHUS, "data", "review", "-d", store.path, "--agreement"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "eve: reject (\\x1b]0;hacked" in done.stdout
+    for line in done.stdout.splitlines():
+        assert line.isprintable()
+        assert len(line) < 700
+
+
+def test_a_decision_that_cannot_be_brought_in_now_is_tried_again(store):
+    """For want of processes, say."""
+
+    async def refused(*given, **more):
+        raise OSError(11, "Resource temporarily unavailable")
+
+    from mimicit.review.deck import Wanted
+    from mimicit.review.room import Room
+    from mimicit.review.server import Server
+
+    server = Server(Room(store), reviewer="ann", wanted=Wanted())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(asyncio, "create_subprocess_exec", refused)
+        assert "Resource temporarily unavailable" in asyncio.run(server._bring())
+    assert asyncio.run(server._bring()) == ""

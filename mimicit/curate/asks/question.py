@@ -1,15 +1,7 @@
-"""What is asked of the model: the kind of question, and in English its verb and its noun, as in the circle of self-instruct.
+"""Text -> the kind of question that it is, and in English its verb and its noun (see `mimicit.curate.asks`).
 
-    Describe the scene in detail.         describe   describe  scene
-    What is the man holding?              what       hold      man
-    What color is the car?                what       be        color
-    How many dogs are there?              how many   count     dog
-    Is the woman wearing a hat?           yes-no     wear      hat
-    Can you tell me where the cat is?     where      be        cat
-
-The verb is the main one; the noun is what is asked for ("what color", "how many dogs"), else the object of the verb, else its subject, else
-the first noun that comes. There is no model in it: a clause is gone through from left to right with closed lists (`asks_closed`), the forms of verbs, and WordNet's
-counts of what a word mostly is. Of a text of several sentences the first question counts, else the first order.
+Of a text of several sentences the first question counts, else the first order. Politeness and what only leads to the question ("can you tell me")
+are taken off, and what is left is a question with a question word, one with yes or no for an answer, an order, or a statement.
 """
 
 from __future__ import annotations
@@ -17,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from mimicit.curate.asks_clause import begins_phrase, first_noun, is_finite, parsed, phrase
-from mimicit.curate.asks_closed import (
+from mimicit.curate.asks.clause import begins_phrase, first_noun, is_finite, parsed, phrase
+from mimicit.curate.asks.closed import (
     ADVERBS,
     AUXILIARY,
     BE,
@@ -33,9 +25,10 @@ from mimicit.curate.asks_closed import (
     TELLING,
     WH,
 )
-from mimicit.curate.asks_kinds import has_options, kind_of, unmarked
-from mimicit.curate.asks_lexicon import check_lexicon, look_up
+from mimicit.curate.asks.kinds import has_options, kind_of, unmarked
+from mimicit.curate.asks.lexicon import look_up
 from mimicit.curate.base import Columns, Measure
+from mimicit.curate.wordnet import check_wordnet
 
 if TYPE_CHECKING:
     import pyarrow
@@ -242,7 +235,7 @@ def _of_wh(words: list[str]) -> tuple[str, str | None, str | None]:
 def _measured(batch: pyarrow.RecordBatch) -> Columns:
     import pyarrow as pa
 
-    check_lexicon()
+    check_wordnet()
     known: dict[tuple[str, str], Asks] = {}
     rows = []
     for asked in zip(batch["instruction"].to_pylist(), batch["language"].to_pylist(), strict=True):

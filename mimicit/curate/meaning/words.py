@@ -1,8 +1,8 @@
-"""Words by which `mimicit.curate.meaning_guard` tells texts apart, and those that it looks through."""
+"""Words by which `mimicit.curate.meaning.guard` tells texts apart, and those that it looks through."""
 
 from __future__ import annotations
 
-from mimicit.curate.asks_closed import (
+from mimicit.curate.asks.closed import (
     ADVERBS,
     AUXILIARY,
     BE,

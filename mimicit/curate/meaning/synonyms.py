@@ -1,10 +1,10 @@
-"""English words that mean the same, or of which one means a kind of the other, by WordNet's files (see `mimicit.curate.asks_lexicon`)."""
+"""English words that mean the same, or of which one means a kind of the other, by WordNet's files."""
 
 from __future__ import annotations
 
 from functools import cache, lru_cache
 
-from mimicit.curate.asks_lexicon import folder_of_lexicon
+from mimicit.curate.wordnet import file_of, lines_of
 
 _SENSES_USED = 4
 """Of a word: rarer ones would make synonyms of strangers."""
@@ -37,13 +37,11 @@ def _wider(senses: set[int], part: str) -> set[int]:
 def _index(part: str) -> dict[str, tuple[int, ...]]:
     """Return each lemma's senses, as places in the file of senses."""
     found = {}
-    with (folder_of_lexicon() / f"index.{part}").open(encoding="utf-8") as file:
-        for line in file:
-            if line[0] != " ":
-                cells = line.split()
-                count = min(int(cells[2]), _SENSES_USED)
-                all_of_them = cells[len(cells) - int(cells[2]) :]
-                found[cells[0]] = tuple(map(int, all_of_them[:count]))
+    for line in lines_of(f"index.{part}"):
+        if line[0] != " ":  # as lines of the licence begin
+            cells = line.split()
+            senses = cells[len(cells) - int(cells[2]) :]
+            found[cells[0]] = tuple(map(int, senses[:_SENSES_USED]))
     return found
 
 
@@ -53,8 +51,8 @@ def _senses(word: str, part: str) -> tuple[int, ...]:
 
 @cache
 def _data(part: str) -> bytes:
-    """Return a file of senses; the places in it count a line's end as one byte."""
-    return (folder_of_lexicon() / f"data.{part}").read_bytes().replace(b"\r\n", b"\n")
+    """Return a file of senses."""
+    return file_of(f"data.{part}")
 
 
 @lru_cache(100_000)

@@ -40,7 +40,8 @@ _LEAD = {
     "fr": r"(?:(?:à|de|en|dans|sur|avec|pour|par|depuis|vers|et|mais|alors|dites-moi|dis-moi|sais-tu|savez-vous)\s+|d')?",
     "es": r"(?:(?:a|de|en|con|por|para|sobre|desde|hacia|y|pero|dime|sabes)\s+)?",
 }
-_START = {code: rf"(?:^|[,;:¿¡]\s*|\s¿)\W*{lead}" for code, lead in _LEAD.items()}
+# Few signs may come between: of a long row of them each one would be a beginning.
+_START = {code: rf"(?:^|[,;:¿¡]\s{{0,4}}|\s¿)\W{{0,8}}{lead}" for code, lead in _LEAD.items()}
 
 _WORDS: dict[str, dict[str, str]] = {
     "zh": {

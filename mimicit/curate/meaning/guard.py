@@ -22,9 +22,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
-from mimicit.curate.asks_lexicon import look_up
-from mimicit.curate.meaning_synonyms import related
-from mimicit.curate.meaning_words import (
+from mimicit.curate.asks.lexicon import look_up
+from mimicit.curate.meaning.synonyms import related
+from mimicit.curate.meaning.words import (
     BITS,
     CLOSED,
     COLORS,
@@ -50,6 +50,8 @@ _PHRASES = (
     ("no longer", "not"),
     ("grey", "gray"),
 )
+MOST = 40
+"""Words by which two texts may differ; where it is more, no single one stands in place of another."""
 WORDS = (sum(mask.bit_count() for mask in GROUPS) + 62) // 63
 """Numbers of 63 bits that hold the opposites of a text."""
 
@@ -146,6 +148,8 @@ def exchanged(one: tuple[str, str], other: tuple[str, str]) -> bool:
     mine, theirs = _content(a), _content(b)
     only_mine = [word for word in mine if word not in theirs]
     only_theirs = [word for word in theirs if word not in mine]
+    if min(len(only_mine), len(only_theirs)) > MOST:
+        return False
     for word in list(only_mine):
         twin = next((its for its in only_theirs if related(word, its)), None)
         if twin:
