@@ -447,17 +447,11 @@ def test_a_share_never_says_all_of_less_than_all(part, whole, said):
 # The command
 
 
-def test_the_command_writes_a_page_and_says_so(told, tmp_path, capsys, monkeypatch):
-    from syphus.cli import main
-
+def test_the_command_writes_a_page_and_says_so(told, tmp_path):
     path = tmp_path / "out.html"
-    monkeypatch.setattr(
-        "sys.argv", ["syphus", "data", "report", "-d", str(told.path), "-o", str(path), "--json"]
-    )
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 0
-    said = json.loads(capsys.readouterr().out)
+    done = CliRunner().invoke(data, ["report", "-d", str(told.path), "-o", str(path), "--json"])
+    assert done.exit_code == 0
+    said = json.loads(done.stdout)
     assert (said["path"], said["records"], said["samples"]) == (str(path), 17, 17)
     assert said["bytes"] == path.stat().st_size
 
