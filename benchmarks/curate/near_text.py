@@ -249,20 +249,24 @@ def quality(count: int, folder: Path) -> None:
     import pyarrow.dataset
     import pyarrow.parquet as pq
 
+    from mimicit.curate.filters.near import SKETCH_ANSWER
     from mimicit.curate.pairs import _PAIRS, _read_parts
     from mimicit.store import Store
 
     said = list(texts(count))
     store = Store.open(folder / "data")
     kept = store.path / "measures"
-    sketches = pyarrow.dataset.dataset(kept / "sketch_answer.1").to_table(["id", "digest"])
+    name = f"sketch_answer.{SKETCH_ANSWER.version}"
+    sketches = pyarrow.dataset.dataset(kept / name, exclude_invalid_files=True).to_table(
+        ["id", "digest"]
+    )
     digest = {
         int(id_[6:]): value
         for id_, value in zip(
             sketches["id"].to_pylist(), sketches["digest"].to_pylist(), strict=True
         )
     }
-    found = _read_parts(kept / "pairs_sketch_answer.1" / "pairs", _PAIRS)
+    found = _read_parts(kept / f"pairs_{name}" / "pairs", _PAIRS)
     near = {
         frozenset(pair[:2]): pair[2]
         for pair in zip(*(column.to_pylist() for column in found.columns), strict=True)

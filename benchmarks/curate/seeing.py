@@ -41,12 +41,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer records, one round")
     parser.add_argument("--keep", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--write", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.write:
+        folder, count = options.write
+        write(Path(folder), int(count))
+        return
     count, rounds = (50_000, 1) if options.quick else (1_000_000, 3)
     with tempfile.TemporaryDirectory(prefix="seeing-") as folder:
         dataset = options.keep or Path(folder) / "ds"
         if not dataset.exists():
-            write(dataset, count)
+            # In a process of its own: what a child's peak begins with is that of its parent.
+            measure([sys.executable, __file__, "--write", str(dataset), str(count)])
         syphus = [sys.executable, "-c", "from syphus.cli import main; main()", "data"]
         at = ["-d", str(dataset)]
         commands = {

@@ -42,7 +42,7 @@ from mimicit.curate.history import (
 from mimicit.curate.history import folder_of as notes_folder
 from mimicit.curate.measures import attach
 from mimicit.curate.measures import folder_of as measure_folder
-from mimicit.curate.opening import MEMORY, Tell, opened, seal, show, silent
+from mimicit.curate.opening import Tell, frugally, opened, seal, show, silent
 from mimicit.curate.recipe import Recipe, Step
 from mimicit.curate.stages import Funnel, Stage
 from mimicit.errors import QueryError
@@ -71,16 +71,12 @@ def curate(store: Store, recipe: Recipe, tell: Tell = silent) -> Funnel:
         RecipeError: an SQL predicate of the recipe is wrong.
         LockedError: another process is writing.
     """
-    import duckdb
-
     folder = notes_folder(store, recipe.name)
     with store.writing("syphus data curate"):
         finish(store, folder)
         store.sync()
-        try:
-            return _curate(store, recipe, folder, tell, MEMORY)
-        except duckdb.OutOfMemoryException:  # what was measured until then is kept
-            return _curate(store, recipe, folder, tell, None)
+        # What was measured in the first try is kept.
+        return frugally(lambda memory: _curate(store, recipe, folder, tell, memory))
 
 
 def _curate(store: Store, recipe: Recipe, folder: Path, tell: Tell, memory: str | None) -> Funnel:

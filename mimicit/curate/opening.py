@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mimicit import catalog
 from mimicit.curate.base import quoted
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MEMORY = "192MB"
 """What DuckDB may hold; the rest is on disk for as long as it runs."""
 
+T = TypeVar("T")
 Tell = Callable[[str, int, int], None]
 """Is told what is done, how many records are done, and of how many."""
 
@@ -45,6 +46,20 @@ def opened(store: Store, memory: str | None = MEMORY) -> Iterator[duckdb.DuckDBP
             f"SET temp_directory = {quoted(str(store.path.absolute() / catalog.SPILL))}"
         )
         yield connection
+
+
+def frugally(step: Callable[[str | None], T]) -> T:
+    """Do something in little memory; if that is too little for DuckDB, once more without a limit.
+
+    Args:
+        step: Is given the limit.
+    """
+    import duckdb
+
+    try:
+        return step(MEMORY)
+    except duckdb.OutOfMemoryException:
+        return step(None)
 
 
 def seal(connection: duckdb.DuckDBPyConnection, folders: Sequence[Path]) -> None:

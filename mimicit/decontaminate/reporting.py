@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from mimicit.curate import Funnel
     from mimicit.curate.filters.benchmark import InBenchmark
+    from mimicit.decontaminate.items import Benchmarks
     from mimicit.store import Store
 
 RECIPE = "decontaminate"
@@ -86,23 +87,35 @@ def report(store: Store, ask: InBenchmark, tell: Callable[[int], None] = lambda 
         FormatError: the benchmarks cannot be read.
         LockedError: another process is writing.
     """
+    from mimicit.curate.opening import frugally
+
+    benchmarks = ask.benchmarks  # before anybody is kept waiting
+    with store.writing("syphus data decontaminate"):
+        store.sync()
+        return frugally(lambda memory: _report(store, ask, benchmarks, tell, memory))
+
+
+def _report(
+    store: Store,
+    ask: InBenchmark,
+    benchmarks: Benchmarks,
+    tell: Callable[[int], None],
+    memory: str | None,
+) -> Report:
     from mimicit.curate.filters import MEASURES
     from mimicit.curate.measures import attach
     from mimicit.curate.opening import opened, seal
     from mimicit.decontaminate.matching import find
 
-    benchmarks = ask.benchmarks  # before anybody is kept waiting
-    with store.writing("syphus data decontaminate"):
-        store.sync()
-        with opened(store) as connection:
-            attach(store, connection, [(name, MEASURES[name]) for name in ask.measures])
-            seal(connection, [one for one in (store.path / "measures").glob("*") if one.is_dir()])
-            connection.execute("CREATE OR REPLACE TEMP VIEW candidates AS FROM instructions")
-            findings = find(connection, benchmarks, ask.matching, tell)
-            connection.register("bench_given", findings)
-            connection.execute("CREATE OR REPLACE TEMP TABLE bench_findings AS FROM bench_given")
-            connection.unregister("bench_given")
-            return _reported(store, connection, ask)
+    with opened(store, memory) as connection:
+        attach(store, connection, [(name, MEASURES[name]) for name in ask.measures])
+        seal(connection, [one for one in (store.path / "measures").glob("*") if one.is_dir()])
+        connection.execute("CREATE OR REPLACE TEMP VIEW candidates AS FROM instructions")
+        findings = find(connection, benchmarks, ask.matching, tell)
+        connection.register("bench_given", findings)
+        connection.execute("CREATE OR REPLACE TEMP TABLE bench_findings AS FROM bench_given")
+        connection.unregister("bench_given")
+        return _reported(store, connection, ask)
 
 
 def write(store: Store, ask: InBenchmark) -> Funnel:

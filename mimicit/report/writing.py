@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mimicit.curate.base import quoted
+from mimicit.curate.base import Measure, Table, quoted
 from mimicit.curate.filters import MEASURES
-from mimicit.curate.opening import opened, seal
+from mimicit.curate.opening import frugally, opened, seal
 from mimicit.errors import DatasetError, MissingExtraError
 from mimicit.formats.files import staged
 from mimicit.report import asking, facts, making, opinions, page, samples
@@ -68,9 +68,41 @@ def write_report(
     progress(0, "verbs and objects")
     measure = MEASURES.get(asking.MEASURE)
     asking.measure_new(store, measure)
+    sheet = frugally(
+        lambda memory: _gathered(store, title, count, seed, progress, now, measure, memory)
+    )
+    progress(4, "figures")
+    html = page.render(sheet).encode()
+    if len(html) > PAGE_BYTES:
+        samples.leave_out(sheet.samples, len(html) - PAGE_BYTES)
+        html = page.render(sheet).encode()
+    with staged(path.resolve()) as file:  # what a link leads to, not the link
+        file.write(html)
+    progress(STEPS, "")
+    totals = sheet.facts.totals
+    return Written(
+        path,
+        len(html),
+        totals["records"],
+        totals["accepted"],
+        totals["pictures"],
+        len(sheet.samples),
+    )
+
+
+def _gathered(
+    store: Store,
+    title: str | None,
+    count: int,
+    seed: int,
+    progress: Callable[[int, str], None],
+    now: datetime | None,
+    measure: Measure | Table | None,
+    memory: str | None,
+) -> page.Sheet:
     with (
         tempfile.TemporaryDirectory(prefix="syphus-report-") as spill,
-        opened(store) as connection,
+        opened(store, memory) as connection,
     ):
         # Not that of the dataset: a writer that comes or goes meanwhile clears it up.
         connection.execute(f"SET temp_directory = {quoted(spill)}")
@@ -93,23 +125,7 @@ def write_report(
         )
         progress(3, "samples")
         sheet.samples = samples.gather(connection, store.images, count, seed)
-    progress(4, "figures")
-    html = page.render(sheet).encode()
-    if len(html) > PAGE_BYTES:
-        samples.leave_out(sheet.samples, len(html) - PAGE_BYTES)
-        html = page.render(sheet).encode()
-    with staged(path.resolve()) as file:  # what a link leads to, not the link
-        file.write(html)
-    progress(STEPS, "")
-    totals = found.totals
-    return Written(
-        path,
-        len(html),
-        totals["records"],
-        totals["accepted"],
-        totals["pictures"],
-        len(sheet.samples),
-    )
+    return sheet
 
 
 def _check(path: Path) -> None:

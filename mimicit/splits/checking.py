@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mimicit.curate.opening import Tell, silent
+from mimicit.curate.opening import Tell, frugally, silent
 from mimicit.errors import DatasetError
 from mimicit.splits.components import of_hubs, scipy_graphs, several
 from mimicit.splits.links import KINDS, Joins, Links, gather
@@ -56,14 +56,20 @@ def check(
     scipy_graphs()
     with store.writing("syphus data split --check"):
         store.sync()
-        with measured(store, joins, tell) as connection:
-            there = known(connection)
-            if name not in there:
-                names = ", ".join(there) or "none"
-                raise DatasetError(f"there is no splitting {name!r}; there are: {names}")
-            records = load(connection, name=name, where=where, stratify="none", seed=0, asked={})
-            links = gather(connection, joins, store.path / "measures")
-            return _checked(connection, name, records, links)
+        return frugally(lambda memory: _check(store, name, joins, where, tell, memory))
+
+
+def _check(
+    store: Store, name: str, joins: Joins, where: str, tell: Tell, memory: str | None
+) -> Check:
+    with measured(store, joins, memory, tell) as connection:
+        there = known(connection)
+        if name not in there:
+            names = ", ".join(there) or "none"
+            raise DatasetError(f"there is no splitting {name!r}; there are: {names}")
+        records = load(connection, name=name, where=where, stratify="none", seed=0, asked={})
+        links = gather(connection, joins, store.path / "measures")
+        return _checked(connection, name, records, links)
 
 
 def _checked(

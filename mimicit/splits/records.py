@@ -106,6 +106,8 @@ def load(
             seed=int(seed),
         )
         connection.execute(query)
+    except duckdb.OutOfMemoryException:
+        raise
     except duckdb.Error as error:
         said = str(error).splitlines()[0]
         raise QueryError(f"the selection {where!r} fails: {said}") from None
@@ -142,10 +144,10 @@ def _numbered(column: pyarrow.ChunkedArray) -> tuple[list[str], np.ndarray]:
 
 @contextmanager
 def measured(
-    store: Store, joins: Joins, tell: Tell = silent
+    store: Store, joins: Joins, memory: str | None, tell: Tell = silent
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the catalog, with what `joins` measures of its records and pictures; then close it to all else."""
-    with opened(store) as connection:
+    with opened(store, memory) as connection:
         attach(store, connection, [(name, MEASURES[name]) for name in joins.measures], tell)
         seal(connection, [path for path in (store.path / "measures").glob("*") if path.is_dir()])
         yield connection

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mimicit.curate.opening import Tell, silent
+from mimicit.curate.opening import Tell, frugally, silent
 from mimicit.errors import DatasetError
 from mimicit.splits.assigning import NEW, assign, sizes
 from mimicit.splits.components import (
@@ -94,26 +94,32 @@ def split(store: Store, options: SplitOptions, tell: Tell = silent) -> Splitting
     scipy_graphs()
     with store.writing("syphus data split"):
         store.sync()
-        with measured(store, options.joins, tell) as connection:
-            records = load(
-                connection,
-                name=None if options.anew else options.name,
-                where=options.where,
-                stratify=options.stratify,
-                seed=options.seed,
-                asked=options.shares,
-            )
-            if not records.chosen.any():
-                raise DatasetError(
-                    f"no accepted record satisfies {options.where!r}; there is nothing to split"
-                )
-            links = gather(connection, options.joins, store.path / "measures")
-            found, component = assigned(records, links, options)
-            said = _said(connection, options, records, links, found, component)
-            members = _members(connection, records, found)
+        said, members = frugally(lambda memory: _split(store, options, tell, memory))
         store.write_splits(options.name, members)
         store.sync()
     return said
+
+
+def _split(
+    store: Store, options: SplitOptions, tell: Tell, memory: str | None
+) -> tuple[Splitting, pyarrow.Table]:
+    with measured(store, options.joins, memory, tell) as connection:
+        records = load(
+            connection,
+            name=None if options.anew else options.name,
+            where=options.where,
+            stratify=options.stratify,
+            seed=options.seed,
+            asked=options.shares,
+        )
+        if not records.chosen.any():
+            raise DatasetError(
+                f"no accepted record satisfies {options.where!r}; there is nothing to split"
+            )
+        links = gather(connection, options.joins, store.path / "measures")
+        found, component = assigned(records, links, options)
+        said = _said(connection, options, records, links, found, component)
+        return said, _members(connection, records, found)
 
 
 def assigned(
