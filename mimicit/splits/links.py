@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from mimicit.catalog import scalar
 from mimicit.curate.hashes import near_pairs
 from mimicit.curate.pairs import FLOOR
 
@@ -101,12 +102,8 @@ _QUERIES = {
     "conversation": (_key("conversation"), "split_rows WHERE conversation IS NOT NULL"),
     "translation": (
         _key("told"),
-        """(WITH RECURSIVE told("row", told) AS (
-            SELECT "row", translation_of FROM split_rows WHERE translation_of IS NOT NULL
-            UNION SELECT "row", translation_of FROM told JOIN
-                (SELECT id AS told, translation_of FROM instructions ANTI JOIN split_rows USING (id)
-                WHERE translation_of IS NOT NULL) USING (told)
-        ) FROM told UNION ALL SELECT "row", id FROM split_rows WHERE id IN (FROM told SELECT told))""",
+        """(FROM split_told UNION ALL SELECT "row", id FROM split_rows
+            WHERE id IN (SELECT told FROM split_told))""",
     ),
     "text": (
         "CAST(digest AS BIGINT)",
@@ -128,6 +125,7 @@ def gather(connection: duckdb.DuckDBPyConnection, joins: Joins, kept: Path) -> L
     import numpy as np
 
     connection.execute(_SHOWN)
+    _trace_translations(connection)
     wanted = {"near picture": joins.near_pictures, "text": joins.near_texts}
     records, hubs, kinds, near, count = [], [], [], [], 0
     for kind in KINDS:
@@ -144,6 +142,24 @@ def gather(connection: duckdb.DuckDBPyConnection, joins: Joins, kept: Path) -> L
         count += len(keys)
     left, right = np.concatenate(near, axis=1)
     return Links(np.concatenate(records), np.concatenate(hubs), np.concatenate(kinds), left, right)
+
+
+def _trace_translations(connection: duckdb.DuckDBPyConnection) -> None:
+    """Have the table `split_told`: what each record translates, and what that translates, and so on.
+
+    Step by step: DuckDB's recursive query was seen to stop after the first one.
+    """
+    connection.execute(
+        'CREATE OR REPLACE TEMP TABLE split_told AS SELECT "row", translation_of AS told '
+        "FROM split_rows WHERE translation_of IS NOT NULL"
+    )
+    count = -1
+    while count != (count := scalar(connection, "SELECT count(*) FROM split_told")):
+        connection.execute(
+            'INSERT INTO split_told SELECT "row", translation_of FROM split_told '
+            "JOIN (SELECT id AS told, translation_of FROM instructions) USING (told) "
+            'WHERE translation_of IS NOT NULL EXCEPT SELECT "row", told FROM split_told'
+        )
 
 
 def _links(
