@@ -73,7 +73,6 @@ def connect(
     """
     import duckdb
 
-    deadline = time.monotonic() + patience
     mode = (
         "READ_ONLY"
         if read_only
@@ -86,22 +85,45 @@ def connect(
     connection = duckdb.connect(":memory:", config=config)
     try:
         connection.execute("SET enable_progress_bar = false")  # it would stand among the results
-        while True:
-            try:
-                connection.execute(f"ATTACH {_quoted(str(path))} AS catalog ({mode})")
-                break
-            except duckdb.IOException as error:
-                if "lock" not in str(error).lower():
-                    raise
-                if time.monotonic() > deadline:
-                    raise LockedError(
-                        f"{str(path)!r} is open in another process; close it there and try again"
-                    ) from None
-                time.sleep(0.1)
+        attach(connection, path, mode, patience)
         connection.execute("USE catalog")
         yield connection
     finally:
         connection.close()
+
+
+def attach(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    mode: str = "READ_ONLY",
+    patience: float = 10.0,
+) -> None:
+    """Attach the file as `catalog`.
+
+    Args:
+        connection: To a database of its own.
+        path: The catalog's file.
+        mode: Options of ATTACH.
+        patience: Seconds to wait for another process to let go of the file.
+
+    Raises:
+        LockedError: it did not.
+    """
+    import duckdb
+
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            connection.execute(f"ATTACH {_quoted(str(path))} AS catalog ({mode})")
+            break
+        except duckdb.IOException as error:
+            if "lock" not in str(error).lower():
+                raise
+            if time.monotonic() > deadline:
+                raise LockedError(
+                    f"{str(path)!r} is open in another process; close it there and try again"
+                ) from None
+        time.sleep(0.1)
 
 
 def scalar(connection: duckdb.DuckDBPyConnection, query: str) -> int:

@@ -12,6 +12,7 @@ from mimicit.commands.curate import curate
 from mimicit.commands.decontaminate import decontaminate
 from mimicit.commands.freeze import freeze
 from mimicit.commands.open import open_
+from mimicit.commands.options import Dataset, Json, print_result
 from mimicit.commands.push import push
 from mimicit.commands.report import report
 from mimicit.commands.review import review
@@ -27,8 +28,6 @@ data = typer.Typer(
     help="Import, look at, curate and export a dataset folder.",
 )
 
-Dataset = Annotated[Path, typer.Option("-d", "--dataset", help="The dataset folder.")]
-Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")]
 Where = Annotated[
     str,
     typer.Option(help="An SQL predicate over the view `accepted`, for example: task = 'la_detail'"),
@@ -87,7 +86,7 @@ def import_(
         typer.echo(f"{row.where}: {row.reason}", err=True)
     if imported.bad_file:
         typer.echo(f"all of them are listed in {str(imported.bad_file)!r}", err=True)
-    _print(
+    print_result(
         json,
         {
             "records": imported.records,
@@ -146,7 +145,7 @@ def export(
     store.refresh()
     options = WriteOptions(where, related, _splits(split), seed, shard_mb << 20, splits)
     written = writer.write(store, out, options)
-    _print(
+    print_result(
         json,
         [{"path": str(file.path), "rows": file.records} for file in written],
         "\n".join(f"{file.path}  {file.records:,} rows" for file in written) or "nothing to write",
@@ -212,7 +211,7 @@ def relate(
     said = f"{done.related:,} of {done.records:,} records have related ones, {done.pairs:,} in all"
     if done.unreadable:
         said += f"; {done.unreadable:,} pictures could not be decoded"
-    _print(json, asdict(done), said)
+    print_result(json, asdict(done), said)
 
 
 data.command()(stats)
@@ -315,11 +314,3 @@ def _splits(given: list[str]) -> dict[str, float]:
     if not all(0 < share < 1 for share in found.values()) or sum(found.values()) >= 1:
         raise typer.BadParameter("shares lie between 0 and 1, and leave something for `train`")
     return found
-
-
-def _print(as_json: bool, value: object, text: str) -> None:
-    if as_json:
-        import orjson
-
-        text = orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode()
-    typer.echo(text)

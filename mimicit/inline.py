@@ -56,6 +56,17 @@ def plain(text: str) -> str:
     return text if text.isascii() and text.isprintable() else "".join(map(_plain, text))
 
 
+def one_line(text: str) -> str:
+    """Show a text as one line that does nothing to a terminal."""
+    return plain(" ".join(text.split()))
+
+
+def short(text: str, limit: int = 60) -> str:
+    """Show the beginning of a text in one line."""
+    line = one_line(text[: limit * 20])
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
 def _plain(character: str) -> str:
     if character == "\n" or character in _VISIBLE_FORMATS:
         return character

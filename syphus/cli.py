@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mimicit.cli import Dataset
+from mimicit.commands.options import Dataset
 from mimicit.errors import MimicitError
 from mimicit.progress import duration
 from syphus.commands import shared

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mimicit.commands.options import Dataset, Json, as_text
 from mimicit.sources import SOURCES
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def _rate(text: str) -> Fraction:
 def convert(
     source: Annotated[str, typer.Argument(help=f"{', '.join(SOURCES)}.")],
     path: Annotated[Path, typer.Argument(help="The source's folder or file.")],
-    dataset: Annotated[Path, typer.Option("-d", "--dataset", help="The dataset folder.")],
+    dataset: Dataset,
     fps: Annotated[
         Fraction | None,
         typer.Option(parser=_rate, metavar="RATE", help="Frames a second: 1, 0.5, 30000/1001."),
@@ -88,7 +89,7 @@ def convert(
     timeout: Annotated[
         float, typer.Option(min=0.001, max=86_400, help="Seconds for one download.")
     ] = 30.0,
-    json: Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Bring the pictures and videos of a public data set, or of a folder, into a dataset folder.
 
@@ -171,8 +172,6 @@ def _said(done: Converted) -> str:
 
 
 def _as_json(done: Converted) -> str:
-    import orjson
-
     report = {
         "images": done.images,
         "bytes": done.bytes,
@@ -183,4 +182,4 @@ def _as_json(done: Converted) -> str:
         "bad": done.bad_count,
         "rows": [{"where": row.where, "reason": row.reason} for row in done.bad],
     }
-    return orjson.dumps(report, option=orjson.OPT_INDENT_2).decode()
+    return as_text(report)

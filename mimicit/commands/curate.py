@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
+
+from mimicit.commands.options import Dataset, Json, print_result
+from mimicit.inline import one_line, short
 
 if TYPE_CHECKING:
     from mimicit.curate import Funnel, Said
@@ -22,7 +24,7 @@ def curate(
     recipe: Annotated[
         str, typer.Argument(help="A shipped recipe (starter), or a TOML or YAML file.")
     ],
-    dataset: Annotated[Path, typer.Option("-d", "--dataset", help="The dataset folder.")],
+    dataset: Dataset,
     undo: Annotated[
         bool, typer.Option("--undo", help="Take the recipe's last opinion back.")
     ] = False,
@@ -32,7 +34,7 @@ def curate(
             metavar="ID", help="Say what each filter makes of one record; nothing is written."
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Judge every record by a recipe, and print what each filter dropped.
 
@@ -55,15 +57,15 @@ def curate(
     checked, store = load_recipe(recipe), Store.open(dataset)
     if explain is not None:
         said = curating.explain(store, checked, explain)
-        _print(json, [asdict(one) for one in said], _said(said))
+        print_result(json, [asdict(one) for one in said], _said(said))
     elif undo:
         before = curating.undo(store, checked.name)
         none = f"{checked.name!r} says nothing any more"
-        _print(json, asdict(before) if before else None, _funnel(before) if before else none)
+        print_result(json, asdict(before) if before else None, _funnel(before) if before else none)
     else:
         with Stages() as stages:
             funnel = curating.curate(store, checked, stages.tell)
-        _print(json, asdict(funnel), _funnel(funnel))
+        print_result(json, asdict(funnel), _funnel(funnel))
 
 
 class Stages:
@@ -107,20 +109,12 @@ class Stages:
         return done < total and time.monotonic() - self._begun > PATIENCE
 
 
-def _print(as_json: bool, value: object, text: str) -> None:
-    if as_json:
-        import orjson
-
-        text = orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode()
-    typer.echo(text)
-
-
 def _funnel(funnel: Funnel) -> str:
     lines = [f"{funnel.records:>9,}  records"]
     for stage in funnel.stages:
         lines.append(f"{-stage.dropped:>9,}  {stage.filter}")
         lines += [
-            f"{'':11}  {row['id']}: {_plain(row['reason'])} — {_short(row['instruction'])} | {_short(row['answer'])}"
+            f"{'':11}  {row['id']}: {one_line(row['reason'])} — {short(row['instruction'])} | {short(row['answer'])}"
             for row in stage.examples
         ]
     lines.append(f"{funnel.accepted:>9,}  accepted by {funnel.recipe!r}")
@@ -130,16 +124,6 @@ def _funnel(funnel: Funnel) -> str:
 def _said(said: list[Said]) -> str:
     width = max(len(one.filter) for one in said) if said else 0
     return "\n".join(
-        f"{'drops' if one.drops else '    -'}  {one.filter:{width}}  {_plain(one.reason)}".rstrip()
+        f"{'drops' if one.drops else '    -'}  {one.filter:{width}}  {one_line(one.reason)}".rstrip()
         for one in said
     )
-
-
-def _short(text: str, limit: int = 60) -> str:
-    one_line = _plain(text[: limit * 20])
-    return one_line if len(one_line) <= limit else one_line[: limit - 1] + "…"
-
-
-def _plain(text: str) -> str:
-    """Return a text as one line that does nothing to a terminal."""
-    return "".join(c if c.isprintable() else "�" for c in " ".join(text.split()))

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mimicit.inline import plain
+from mimicit.commands.options import Dataset, Json, as_text
+from mimicit.inline import plain, short
 
 if TYPE_CHECKING:
     from mimicit.decontaminate.reporting import Report
 
 
 def decontaminate(
-    dataset: Annotated[Path, typer.Option("-d", "--dataset", help="The dataset folder.")],
+    dataset: Dataset,
     files: Annotated[
         list[Path] | None,
         typer.Argument(help="Benchmarks: files, or folders of files or pictures."),
@@ -46,7 +47,7 @@ def decontaminate(
     undo: Annotated[
         bool, typer.Option("--undo", help="Take the last verdicts back; no files are needed.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Find the records that hold what benchmarks ask: by their texts, by their pictures, or by both.
 
@@ -61,8 +62,6 @@ def decontaminate(
         syphus data decontaminate --undo -d demo
     """
     from dataclasses import asdict
-
-    import orjson
 
     from mimicit.curate.filters.benchmark import in_benchmark
     from mimicit.curate.history import undo as take_back
@@ -109,7 +108,7 @@ def decontaminate(
         dropped = funnel.records - funnel.accepted
     if json:
         facts = asdict(done) | {"written": dropped}
-        typer.echo(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
+        typer.echo(as_text(facts))
     else:
         typer.echo(_said(done, output, dropped))
     raise typer.Exit(3 if done.bad_count else 0)
@@ -120,11 +119,9 @@ def _said(done: Report, output: Path | None, dropped: int | None) -> str:
 
     lines = [_table(table(done)), "", summary(done)]
     for one in done.examples[:5]:
-        lines.append(
-            f"  {one.how}, {one.known_by}: {_short(one.instruction)} ({plain(one.record)})"
-        )
-        asked = _short(one.question) if one.question else "a picture"
-        lines.append(f"    {_short(one.benchmark, 40)}, {_short(one.place, 40)}: {asked}")
+        lines.append(f"  {one.how}, {one.known_by}: {short(one.instruction)} ({plain(one.record)})")
+        asked = short(one.question) if one.question else "a picture"
+        lines.append(f"    {short(one.benchmark, 40)}, {short(one.place, 40)}: {asked}")
     if done.bad_count:
         lines.append(f"{done.bad_count:,} rows of the benchmarks could not be used")
     if dropped is not None:
@@ -137,7 +134,7 @@ def _said(done: Report, output: Path | None, dropped: int | None) -> str:
 def _table(rows: list[dict[str, Any]]) -> str:
     """Lay rows out in plain columns, the first to the left."""
     cells = [list(rows[0])] + [
-        [f"{v:,}" if isinstance(v, int) else _short(str(v), 40) for v in row.values()]
+        [f"{v:,}" if isinstance(v, int) else short(str(v), 40) for v in row.values()]
         for row in rows
     ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -148,8 +145,3 @@ def _table(rows: list[dict[str, Any]]) -> str:
         )
         for row in cells
     )
-
-
-def _short(text: str, limit: int = 70) -> str:
-    one_line = plain(" ".join(text.split()))
-    return one_line if len(one_line) <= limit else one_line[: limit - 1] + "…"

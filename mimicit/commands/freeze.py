@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mimicit.commands.options import Dataset, Json, as_text
+
 
 def freeze(
-    dataset: Annotated[Path, typer.Option("-d", "--dataset", help="The dataset folder.")],
+    dataset: Dataset,
     where: Annotated[
         str, typer.Option(help="An SQL predicate over the view `accepted`: task = 'la_detail'")
     ] = "true",
@@ -23,7 +24,7 @@ def freeze(
         str | None,
         typer.Option(help="Write nothing: find that the snapshot of this digest is what it was."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Freeze a selection of the accepted records: what training opens, and what a paper can cite.
 
@@ -33,8 +34,6 @@ def freeze(
 
         syphus data freeze -d demo --where "task = 'la_conversation'" --seed 7
     """
-    import orjson
-
     from mimicit.snapshot import Snapshot
     from mimicit.snapshot import freeze as write
     from mimicit.store import Store
@@ -47,7 +46,7 @@ def freeze(
         snapshot = write(store, where=where, seed=seed)
     if json:
         facts = {"digest": snapshot.digest, "path": str(snapshot.path), **snapshot.manifest}
-        typer.echo(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
+        typer.echo(as_text(facts))
         return
     pictures = snapshot.manifest["pictures"]
     said = f"{snapshot.path}  {len(snapshot):,} records, {pictures:,} pictures"

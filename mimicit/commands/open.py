@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
+from mimicit.commands.options import Dataset, Json, as_text
+
 
 def open_(
-    dataset: Annotated[Path, typer.Option("-d", "--dataset", help="The dataset folder.")],
-    json: Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")] = False,
+    dataset: Dataset,
+    json: Json = False,
 ) -> None:
     """Bring the catalog up to date, and print what opens it in the `duckdb` program and in Python.
 
@@ -21,8 +22,6 @@ def open_(
 
         syphus data open -d demo
     """
-    import orjson
-
     from mimicit.store import Store
 
     store = Store.open(dataset)
@@ -34,7 +33,7 @@ def open_(
         "python": f"import duckdb; data = duckdb.connect({str(catalog)!r}, read_only=True); data.execute({setup!r})",
     }
     if json:
-        typer.echo(orjson.dumps(lines, option=orjson.OPT_INDENT_2).decode())
+        typer.echo(as_text(lines))
     else:
         typer.echo("\n".join(lines.values()))
 

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from mimicit.commands.options import Dataset, Json, as_text
+
 
 def report(
-    dataset: Annotated[Path, typer.Option("-d", "--dataset", help="The dataset folder.")],
+    dataset: Dataset,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="The page; one that is there is replaced.")
     ] = Path("report.html"),
@@ -22,7 +24,7 @@ def report(
     seed: Annotated[
         int, typer.Option(min=0, max=2**62, help="Another one shows other records.")
     ] = 0,
-    json: Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Write the data sheet: one HTML page that says what is in a dataset, how it was made, and what was dropped and why.
 
@@ -49,9 +51,7 @@ def report(
             store, output, title=title, count=samples, seed=seed, progress=progress.update
         )
     if json:
-        import orjson
-
-        typer.echo(orjson.dumps(asdict(written), option=orjson.OPT_INDENT_2, default=str).decode())
+        typer.echo(as_text(asdict(written)))
         return
     typer.echo(
         f"{written.path}  {size(written.bytes)}: {written.records:,} records, "

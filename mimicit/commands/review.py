@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from mimicit.commands.options import Dataset, Json, as_text
 
 if TYPE_CHECKING:
     from mimicit.review.opinions import Agreement, Vote
@@ -22,7 +23,7 @@ LONGEST = 600
 
 
 def review(
-    dataset: Annotated[Path, typer.Option("-d", "--dataset", help="The dataset folder.")],
+    dataset: Dataset,
     reviewer: Annotated[
         str | None, typer.Option(help="Whose decisions these are; else the name of your account.")
     ] = None,
@@ -45,7 +46,7 @@ def review(
     agreement: Annotated[
         bool, typer.Option("--agreement", help="Say how far reviewers agree; serve nothing.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Show records beside their pictures in a browser, and keep what people think of them as verdicts.
 
@@ -164,6 +165,4 @@ def _number(value: float | None) -> str:
 
 
 def _json(value: object) -> str:
-    import orjson
-
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    return as_text(value)

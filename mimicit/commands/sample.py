@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from mimicit.commands.options import Dataset, Json, as_text
 
 if TYPE_CHECKING:
     import duckdb
@@ -35,7 +36,7 @@ _UNSAFE = re.compile("[\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u20
 
 
 def sample(
-    dataset: Annotated[Path, typer.Option("-d", "--dataset", help="The dataset folder.")],
+    dataset: Dataset,
     count: Annotated[int, typer.Option("-n", min=1, max=1_000, help="How many records.")] = 5,
     where: Annotated[
         str, typer.Option(help="An SQL predicate over the records: task = 'la_detail'")
@@ -50,7 +51,7 @@ def sample(
     pictures: Annotated[
         str, typer.Option(help="auto, kitty, iterm, sixel, blocks or none.")
     ] = "auto",
-    json: Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Show a few records with their pictures and verdicts.
 
@@ -74,9 +75,7 @@ def sample(
     view = "rejected" if rejected else "instructions" if everything else "accepted"
     rows = sampled(store, count=count, where=where, seed=seed, view=view)
     if json:
-        import orjson
-
-        text = orjson.dumps(rows, option=orjson.OPT_INDENT_2, default=str).decode()
+        text = as_text(rows)
         typer.echo(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
         return
     if not rows:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mimicit.commands.options import Dataset, Json, as_text
 from mimicit.inline import plain
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def split(
-    dataset: Annotated[Path, typer.Option("-d", "--dataset", help="The dataset folder.")],
+    dataset: Dataset,
     split: Annotated[
         list[str],
         typer.Option(help="NAME=SHARE of the records beside `train`: validation=0.05."),
@@ -49,7 +49,7 @@ def split(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing: say what a stored splitting separates.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Split the accepted records for training and tests, so that nothing that belongs together is separated.
 
@@ -64,8 +64,6 @@ def split(
         syphus sql "SELECT split, count(*) FROM splits GROUP BY split" -d demo
     """
     from dataclasses import asdict
-
-    import orjson
 
     from mimicit.commands.curate import Stages
     from mimicit.formats.splits import shares
@@ -87,7 +85,7 @@ def split(
             made = divide(store, options, stages.tell)
             said, facts, bad = _split(made), asdict(made), False
     if json:
-        said = orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode()
+        said = as_text(facts)
     typer.echo(said)
     raise typer.Exit(3 if bad else 0)
 

@@ -6,10 +6,11 @@ import datetime
 import shutil
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
+
+from mimicit.commands.options import Dataset, Json, as_text
 
 BLOCKS, ASCII = "▁▂▃▄▅▆▇█", "_.:-=+*#"
 """From few to many; nothing at all is a space."""
@@ -28,8 +29,8 @@ Rows = Sequence[dict[str, Any]]
 
 
 def stats(
-    dataset: Annotated[Path, typer.Option("-d", "--dataset", help="The dataset folder.")],
-    json: Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")] = False,
+    dataset: Dataset,
+    json: Json = False,
 ) -> None:
     """Count records, pictures, tokens and verdicts, and draw how they are distributed.
 
@@ -47,9 +48,7 @@ def stats(
     store.refresh()
     tables = stats(store)
     if json:
-        import orjson
-
-        typer.echo(orjson.dumps(tables, option=orjson.OPT_INDENT_2, default=str).decode())
+        typer.echo(as_text(tables))
         return
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     write(report(tables, bars=bars_for(sys.stdout.encoding or "ascii"), columns=columns))

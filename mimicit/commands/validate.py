@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mimicit.commands.options import Dataset, Json
+
 if TYPE_CHECKING:
     from mimicit.validate import Repaired, Report
 
 
 def validate(
-    dataset: Annotated[Path, typer.Option("-d", "--dataset", help="The dataset folder.")],
+    dataset: Dataset,
     fast: Annotated[
         bool, typer.Option("--fast", help="Compare checksums, but do not decode pictures.")
     ] = False,
@@ -24,7 +26,7 @@ def validate(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="File for all findings, as JSON.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Find what is wrong with a dataset folder: missing and damaged pictures, double ids, broken conversations and files.
 

@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mimicit.errors import LockedError
-from mimicit.sql import quoted
+from mimicit import catalog
 
 if TYPE_CHECKING:
     import duckdb
@@ -72,7 +71,7 @@ class Borrowed:
                 self._change.wait(pause)
             engine = self._started()
             if not self._readers:
-                _attach(engine, self._path, patience)
+                catalog.attach(engine, self._path, patience=patience)
                 self._since = time.monotonic()
             cursor = engine.cursor()
             cursor.execute("USE catalog")
@@ -111,21 +110,3 @@ class Borrowed:
         files = (self._path, self._path.with_name(f"{self._path.name}.wal"))
         found = [file.stat() for file in files if file.exists()]
         return tuple((one.st_ino, one.st_mtime_ns, one.st_size) for one in found)
-
-
-def _attach(connection: duckdb.DuckDBPyConnection, path: Path, patience: float) -> None:
-    import duckdb
-
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            connection.execute(f"ATTACH {quoted(str(path))} AS catalog (READ_ONLY)")
-            break
-        except duckdb.IOException as error:
-            if "lock" not in str(error).lower():
-                raise
-        if time.monotonic() > deadline:
-            raise LockedError(
-                f"{str(path)!r} is open in another process; close it there and try again"
-            )
-        time.sleep(0.1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mimicit.cli import Dataset, Json
+from mimicit.commands.options import Dataset, Json
 from syphus.commands import shared
 
 if TYPE_CHECKING:

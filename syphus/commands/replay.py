@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mimicit.cli import Dataset
+from mimicit.commands.options import Dataset
 
 if TYPE_CHECKING:
     from syphus.history import Run

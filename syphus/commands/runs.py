@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mimicit.cli import Dataset, Json
+from mimicit.commands.options import Dataset, Json
 from mimicit.progress import duration
 from syphus.commands import shared
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mimicit.cli import Json
+from mimicit.commands.options import Json
 from syphus.commands import shared
 
 if TYPE_CHECKING:

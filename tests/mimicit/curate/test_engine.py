@@ -14,10 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mimicit.commands.curate import Stages, _plain
+from mimicit.commands.curate import Stages
 from mimicit.curate import curate, curating, history, undo
 from mimicit.curate.recipe import load_recipe
 from mimicit.errors import RecipeError
+from mimicit.inline import one_line
 from mimicit.schema import Verdict
 from mimicit.store import Store
 from tests.builders import record
@@ -498,4 +499,4 @@ def test_what_takes_long_has_its_name_and_what_is_left(capsys, monkeypatch):
 
 
 def test_a_text_does_nothing_to_the_terminal():
-    assert _plain("red \x1b[31m\n sofa\x07") == "red �[31m sofa�"
+    assert one_line("red \x1b[31m\n sofa\x07") == r"red \x1b[31m sofa\x07"
