@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-IGNORED = -100
-"""The label of a token that is not taught."""
+from trainer.models.loss import IGNORED
+
+__all__ = ["IGNORED", "answer_labels"]
 
 
 def answer_labels(input_ids: Sequence[int], *, answer: int, end: int) -> list[int]:

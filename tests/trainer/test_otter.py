@@ -101,7 +101,8 @@ def test_a_token_before_the_first_or_after_a_surplus_medium_sees_exactly_nothing
     attention = MediaAttention(8, 6, heads=2, dim_head=4)
     mask = media_mask(torch.tensor([[0, 1, 2]]), media=1, latents=3)
 
-    seen = attention(torch.randn(1, 3, 8), torch.randn(1, 3, 6), mask)
+    kv = attention.to_kv(torch.randn(1, 3, 6))
+    seen = attention(torch.randn(1, 3, 8), kv, mask)
 
     assert not seen[0, 0].any()
     assert seen[0, 1].any()

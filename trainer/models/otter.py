@@ -1,48 +1,46 @@
-"""Otter: a CLIP vision tower, a Perceiver, and a causal language model that looks before every k-th layer.
+"""Otter and OpenFlamingo: a CLIP vision tower, a Perceiver, and a causal language model that looks before every k-th layer.
 
     pixels ─vision_encoder─► patches ─perceiver─► media ─┐ media, media_mask as arguments
     tokens ─────────────────────────────────► lang_encoder (each layer wrapped in SeeingLayer) ─► logits or loss
 
-Parameters have the names of the published checkpoints. The language model is any of transformers' whose layers receive the
-keyword arguments of its forward: the LLaMA family. `<image>` in the text marks where a medium is shown; a medium is one
-picture, or the frames of one clip. How often `<image>` occurred up to a token (`text_time`) decides what the token sees. While
-decoding with a KV cache a step holds only the newest token, so `text_time` comes along from the whole text.
+Parameters have the names of the published checkpoints. The language model is MPT or MosaicGPT (`mpt.py`), or any of transformers'
+that hands keyword arguments on to its layers: LLaMA, Qwen, Gemma, GPT-NeoX, Mistral, …. `<image>` in the text marks where a
+medium is shown; a medium is one picture, or the frames of one clip. How often `<image>` occurred up to a token (`text_time`)
+decides what the token sees. While decoding with a KV cache a step holds only the newest token, so `text_time` comes along from
+the whole text, and the media's keys and values are computed once.
+
+A row may hold several samples, one behind the other (`cu_seq_lens`): none sees another's text or media.
 
 Letters: B rows, T tokens, N media of a row, F frames, C H W a frame, P patches, L latents, V their width, D text width,
-K taught tokens.
+S = N·L, E keys and values of a layer, X layers that look.
 """
 
-import json
-from pathlib import Path
-from typing import Any, Self, cast
+from functools import partial
+from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
     AutoProcessor,
-    AutoTokenizer,
     CLIPVisionConfig,
     CLIPVisionModel,
     GenerationMixin,
     PreTrainedConfig,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
 )
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from trainer.masking import IGNORED
-from trainer.models.gated_attention import GatedCrossAttention, SeeingLayer, media_mask
-from trainer.models.perceiver import PerceiverResampler
+from .attention import packed_kwargs, packed_mask
+from .gated_attention import GatedCrossAttention, SeeingLayer, media_mask
+from .loss import taught_loss
+from .mpt import MptConfig, MptForCausalLM
+from .otter_processor import OtterProcessor
+from .perceiver import PerceiverResampler
 
-END, IMAGE, ANSWER, PAD = "<|endofchunk|>", "<image>", "<answer>", "<PAD>"
-CLIP_MEAN_C11 = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
-CLIP_STD_C11 = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
+MPT_TYPES = ("mpt", "mosaic_gpt")
 
 
 class OtterConfig(PreTrainedConfig):
@@ -61,6 +59,9 @@ class OtterConfig(PreTrainedConfig):
     max_num_frames: int | None = None
     """Frames of one medium, at most; None: no frame embeddings, and any number."""
     gate_init: float = 0.0
+    legacy: bool = False
+    """Do what the published code does where it is wrong: with a KV cache nothing of the media is seen after the prompt, and what
+    follows more `<image>` than there are media sees all of them evenly. Only for reproducing published figures."""
     image_token_id: int | None = None
     answer_token_id: int | None = None
     endofchunk_token_id: int | None = None
@@ -71,7 +72,10 @@ class OtterConfig(PreTrainedConfig):
             self.vision_config = CLIPVisionConfig(**(self.vision_config or {}))
         if not isinstance(self.text_config, PreTrainedConfig):
             text = {"model_type": "llama"} | (self.text_config or {})
-            self.text_config = AutoConfig.for_model(**text)
+            if text["model_type"] in MPT_TYPES:
+                self.text_config = MptConfig(**text)
+            else:
+                self.text_config = AutoConfig.for_model(**text)
         # The published sizes, which no published config.json mentions.
         self.perceiver = {
             "depth": 6, "heads": 8, "dim_head": 64, "num_latents": 64, "ff_mult": 4,
@@ -89,6 +93,7 @@ class Otter(PreTrainedModel, GenerationMixin):
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
+    _supports_attention_backend = True
     _no_split_modules = ["SeeingLayer", "CLIPEncoderLayer"]  # noqa: RUF012
 
     def __init__(self, config: OtterConfig) -> None:
@@ -100,11 +105,17 @@ class Otter(PreTrainedModel, GenerationMixin):
         self.perceiver = PerceiverResampler(
             media_width, max_num_frames=config.max_num_frames, **config.perceiver
         )
-        self.lang_encoder = AutoModelForCausalLM.from_config(config.text_config)
-        layers = self.lang_encoder.get_decoder().layers
+        if isinstance(config.text_config, MptConfig):
+            self.lang_encoder: Any = MptForCausalLM(config.text_config)
+        else:
+            self.lang_encoder = AutoModelForCausalLM.from_config(config.text_config)
+        layers = decoder_layers(self.lang_encoder)
+        every = config.cross_attn_every_n_layers
         for index, layer in enumerate(layers):
-            looks = (index + 1) % config.cross_attn_every_n_layers == 0
-            layers[index] = SeeingLayer(layer, self._cross_attention(config) if looks else None)
+            looks = (index + 1) % every == 0
+            layers[index] = SeeingLayer(
+                layer, self._cross_attention(config) if looks else None, nth=index // every
+            )
         self.post_init()  # type: ignore[no-untyped-call]
 
     @staticmethod
@@ -128,23 +139,46 @@ class Otter(PreTrainedModel, GenerationMixin):
     def get_input_embeddings(self) -> Any:
         return self.lang_encoder.get_input_embeddings()
 
-    def set_input_embeddings(self, value: torch.nn.Module) -> None:
+    def set_input_embeddings(self, value: nn.Module) -> None:
         self.lang_encoder.set_input_embeddings(value)
 
     def get_output_embeddings(self) -> Any:
         return self.lang_encoder.get_output_embeddings()
 
-    def set_output_embeddings(self, new_embeddings: torch.nn.Module) -> None:
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
         self.lang_encoder.set_output_embeddings(new_embeddings)
 
+    def get_decoder(self) -> Any:
+        return self.lang_encoder.get_decoder()
+
+    def cross_attentions(self) -> list[GatedCrossAttention]:
+        """Return the layers that look, first to last."""
+        layers = decoder_layers(self.lang_encoder)
+        found = (getattr(layer, "gated_cross_attn_layer", None) for layer in layers)
+        return [layer for layer in found if layer is not None]
+
     def see(self, pixels_BNFCHW: Tensor, frame_mask_BNF: Tensor | None = None) -> Tensor:
-        """Return media_BNLV: what the language model can look at."""
-        B, N, frames = pixels_BNFCHW.shape[:3]
-        pixels = pixels_BNFCHW.flatten(0, 2).to(self.vision_encoder.dtype)
+        """Return media_BNLV: what the language model can look at.
+
+        Frames that the mask calls false only fill up a batch: CLIP does not look at them either.
+        """
+        pixels_MCHW = pixels_BNFCHW.flatten(0, 2).to(self.vision_encoder.dtype)
+        real_M = None if frame_mask_BNF is None else frame_mask_BNF.flatten()
+        shown = pixels_MCHW if real_M is None else pixels_MCHW[real_M]
         # Without the class token, and without CLIP's last norm: the Perceiver has its own.
-        patches = self.vision_encoder(pixel_values=pixels).last_hidden_state[:, 1:]
-        media: Tensor = self.perceiver(patches.unflatten(0, (B, N, frames)), frame_mask_BNF)
+        patches = self.vision_encoder(pixel_values=shown).last_hidden_state[:, 1:]
+        if real_M is not None:
+            filled = patches.new_zeros(len(pixels_MCHW), *patches.shape[1:])
+            patches = filled.index_put((real_M.nonzero()[:, 0],), patches)
+        media: Tensor = self.perceiver(
+            patches.unflatten(0, pixels_BNFCHW.shape[:3]), frame_mask_BNF
+        )
         return media
+
+    def keys_values(self, media_BNLV: Tensor) -> Tensor:
+        """Return media_kv_BXSE: the media as each layer that looks takes them."""
+        media_BSV = media_BNLV.flatten(1, 2)
+        return torch.stack([layer.attn.to_kv(media_BSV) for layer in self.cross_attentions()], 1)
 
     def text_time(self, input_ids_BT: Tensor) -> Tensor:
         """Count the media shown up to and including each token (text_time_BT)."""
@@ -160,28 +194,50 @@ class Otter(PreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
         media: Tensor | None = None,
+        media_kv: Tensor | None = None,
         text_time: Tensor | None = None,
+        cu_seq_lens: Tensor | None = None,
+        longest: int | None = None,
         logits_to_keep: int = 0,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Return logits_BTV, or with labels (not yet shifted) only the loss.
 
-        `pixel_values` is pixels_BNFCHW, or None for text alone; `media` from `see` may stand for it. With labels just the
-        taught positions meet the vocabulary, which is most of the memory where that is large; the summed loss is
-        divided by `num_items_in_batch`, or else by this batch's taught tokens. `text_time` is needed where `input_ids`
-        is not the whole text, that is, with a filled KV cache.
+        With labels just the taught positions meet the vocabulary, which is most of the memory where that is large; the summed
+        loss is divided by `num_items_in_batch`, or else by this batch's taught tokens.
+
+        Args:
+            input_ids: (B, T)
+            attention_mask: (B, T), 0 for padding on either side.
+            pixel_values: pixels_BNFCHW, or None for text alone.
+            frame_mask: (B, N, F), false for frames that only fill up a batch.
+            labels: (B, T)
+            num_items_in_batch: Taught tokens of the whole step.
+            media: (B, N, L, V) from `see`, in place of pixels.
+            media_kv: (B, X, S, E) from `keys_values`, in place of both.
+            text_time: (B, T), the number of the medium that each token sees, counted from 1 in its row, 0 for none. Needed
+                where `input_ids` is not the whole text (a filled KV cache) and in packed rows.
+            cu_seq_lens: (samples + 1,) int32: where the samples of one packed row begin, and its end. With it `position_ids`
+                begin at 0 in each sample, and there is no `attention_mask`.
+            longest: Tokens of the longest sample of a packed row.
+            logits_to_keep: How many of the last tokens get logits; 0: all.
+            kwargs: Of the language model.
         """
-        if media is None and pixel_values is not None:
+        if media is None and media_kv is None and pixel_values is not None:
             media = self.see(pixel_values, frame_mask)
-        if media is not None:
-            if text_time is None and attention_mask is not None:
+        if cu_seq_lens is not None:
+            assert text_time is not None or media is None, "a packed row needs text_time"
+            attention_mask, packed = self._packed(input_ids, cu_seq_lens, longest)
+            kwargs |= packed
+        reached: list[bool] = []
+        if media is not None or media_kv is not None:
+            if text_time is None:
                 # Counted from a part of the text, the media would silently vanish.
-                assert attention_mask.shape[-1] == input_ids.shape[1], (
+                assert attention_mask is None or attention_mask.shape[-1] == input_ids.shape[1], (
                     "a cached step needs text_time"
                 )
-            time_BT = self.text_time(input_ids) if text_time is None else text_time
-            mask_BTS = media_mask(time_BT, media=media.shape[1], latents=media.shape[2])
-            kwargs |= {"media": media.flatten(1, 2), "media_mask": mask_BTS}
+                text_time = self.text_time(input_ids)
+            kwargs |= self._looks(media, media_kv, text_time) | {"reached": reached}
 
         if labels is None:
             output: CausalLMOutputWithPast = self.lang_encoder(
@@ -190,19 +246,80 @@ class Otter(PreTrainedModel, GenerationMixin):
                 logits_to_keep=logits_to_keep,
                 **kwargs,
             )
-            return output
+        else:
+            hidden_BTD = self.get_decoder()(
+                input_ids=input_ids, attention_mask=attention_mask, **kwargs | {"use_cache": False}
+            ).last_hidden_state
+            output = CausalLMOutputWithPast(
+                loss=taught_loss(
+                    hidden_BTD,
+                    labels,
+                    self.logits,
+                    words=self.config.text_config.vocab_size,
+                    num_items=num_items_in_batch,
+                )
+            )
+        if "reached" in kwargs and not reached:
+            raise ValueError(
+                f"the layers of {type(self.lang_encoder).__name__} do not get the keyword arguments of its forward, so they "
+                "cannot be shown pictures; choose a language model whose layers do"
+            )
+        return output
 
-        decoder = self.lang_encoder.get_decoder()
-        hidden_BTD = decoder(
-            input_ids=input_ids, attention_mask=attention_mask, **kwargs | {"use_cache": False}
-        ).last_hidden_state
-        next_BT = labels[:, 1:]
-        taught_BT = next_BT != IGNORED
-        logits_KV = self.get_output_embeddings()(hidden_BTD[:, :-1][taught_BT])
-        loss = F.cross_entropy(logits_KV.float(), next_BT[taught_BT], reduction="sum")
-        if num_items_in_batch is None:
-            num_items_in_batch = taught_BT.sum()
-        return CausalLMOutputWithPast(loss=loss / num_items_in_batch)
+    def _looks(
+        self, media_BNLV: Tensor | None, media_kv_BXSE: Tensor | None, text_time_BT: Tensor
+    ) -> dict[str, Any]:
+        """Return the arguments that tell every layer where each token looks."""
+        latents = self.config.perceiver["num_latents"]
+        if media_kv_BXSE is not None:
+            media = media_kv_BXSE.shape[2] // latents
+            shown: dict[str, Any] = {"media_kv": media_kv_BXSE}
+        else:
+            assert media_BNLV is not None
+            media = media_BNLV.shape[1]
+            shown = {"media": media_BNLV.flatten(1, 2)}
+        shown["media_mask"] = media_mask(text_time_BT, media=media, latents=latents)
+        if self.config.legacy:
+            shown["media_even"] = text_time_BT > media
+        return shown
+
+    def _packed(
+        self, input_ids_BT: Tensor, cu_seq_lens_N: Tensor, longest: int | None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Return the attention mask of a packed row, for each kind of layer if there are several, and its other arguments."""
+        if input_ids_BT.shape[0] != 1:
+            raise ValueError(f"a packed batch is one row, not {input_ids_BT.shape[0]}")
+        if longest is None:
+            longest = int(cu_seq_lens_N.diff().max())
+        mask = partial(
+            packed_mask,
+            self.lang_encoder.config._attn_implementation,
+            cu_seq_lens_N,
+            tokens=input_ids_BT.shape[1],
+            dtype=self.dtype,
+        )
+        text = self.config.text_config
+        window = getattr(text, "sliding_window", None)
+        kinds = set(getattr(text, "layer_types", None) or ())
+        if "sliding_attention" in kinds:
+            masks: Any = {"full_attention": mask(), "sliding_attention": mask(window=window)}
+        else:
+            masks = mask(window=None if kinds else window)
+        return masks, packed_kwargs(cu_seq_lens_N, longest)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return what the language model makes of its last layer's output: (…, D) to (…, words)."""
+        text = self.config.text_config
+        logits: Tensor = self.get_output_embeddings()(hidden)
+        if isinstance(self.lang_encoder, MptForCausalLM):  # has done its own before
+            return logits
+        if scale := getattr(text, "logit_scale", None):  # Cohere
+            logits = logits * scale
+        if scale := getattr(text, "logits_scaling", None):  # Granite
+            logits = logits / scale
+        if cap := getattr(text, "final_logit_softcapping", None):  # Gemma
+            logits = torch.tanh(logits / cap) * cap
+        return logits
 
     def generate(
         self,
@@ -211,10 +328,28 @@ class Otter(PreTrainedModel, GenerationMixin):
         frame_mask: Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Look once, then write. Pad prompts of different lengths on the left."""
-        if pixel_values is not None:
-            with torch.no_grad():
-                kwargs["media"] = self.see(pixel_values, frame_mask)
+        """Look once, then write. Takes what transformers' `generate` takes: beams, sampling, a streamer, ….
+
+        Args:
+            input_ids: (B, T); prompts of different lengths are padded on the left.
+            pixel_values: pixels_BNFCHW; rows with fewer media than others are filled up with any.
+            frame_mask: (B, N, F), false for frames that only fill up a batch.
+            kwargs: `media` or `media_kv` may stand for the pixels.
+
+        Raises:
+            ValueError: prompts are padded on the right, where the answer has to go.
+        """
+        mask_BT = kwargs.get("attention_mask")
+        if mask_BT is not None and not bool(mask_BT[:, -1].all()):
+            raise ValueError(
+                "prompts of different lengths must be padded on the left to be continued"
+            )
+        with torch.no_grad():
+            media = kwargs.pop("media", None)
+            if media is None and pixel_values is not None:
+                media = self.see(pixel_values, frame_mask)
+            if media is not None:
+                kwargs["media_kv"] = self.keys_values(media)
         kwargs.setdefault("eos_token_id", self.config.endofchunk_token_id)
         kwargs.setdefault("pad_token_id", self.config.pad_token_id)
         return super().generate(input_ids, **kwargs)
@@ -223,71 +358,28 @@ class Otter(PreTrainedModel, GenerationMixin):
         inputs: dict[str, Any] = super().prepare_inputs_for_generation(input_ids, **kwargs)
         new = inputs["input_ids"].shape[1]
         inputs["text_time"] = self.text_time(input_ids)[:, -new:]
+        if self.config.legacy:
+            inputs["text_time"] = self.text_time(inputs["input_ids"])
         return inputs
 
 
-class OtterProcessor:
-    """Text to tokens and pictures to pixels, the same way for teaching and for asking.
+def decoder_layers(lang_encoder: Any) -> nn.ModuleList:
+    """Return the list of a language model's layers.
 
-    A text is `<image>User:{question} GPT:<answer>{answer}<|endofchunk|>`; special tokens are placed by id, so a question that
-    contains the characters `<answer>` stays a question. A picture is resized to a square without regard to its proportions, as
-    the published weights were taught: nothing at its edges is lost.
+    Raises:
+        ValueError: it keeps them where nobody looks for them.
     """
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, image_size: int) -> None:
-        self.tokenizer = tokenizer
-        self.image_size = image_size
-        """Pixels, of both sides."""
-        ids = tokenizer.convert_tokens_to_ids([END, IMAGE, ANSWER, str(tokenizer.pad_token)])
-        self.end_id, self.image_id, self.answer_id, self.pad_id = cast(list[int], ids)
-
-    @staticmethod
-    def add_special_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
-        """Add what Otter needs, in the published order, so that the ids are those of the published weights."""
-        tokenizer.add_special_tokens({"additional_special_tokens": [END, IMAGE, ANSWER]})
-        if tokenizer.pad_token_id is None:
-            tokenizer.add_special_tokens({"pad_token": PAD})
-
-    def prompt(self, question: str, *, picture: bool) -> list[int]:
-        """Return the tokens up to and including `<answer>`."""
-        start = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
-        shown = [self.image_id] if picture else []
-        return [*start, *shown, *self._ids(f"User:{question.strip()} GPT:"), self.answer_id]
-
-    def reply(self, answer: str) -> list[int]:
-        """Return the tokens after `<answer>`, the end included."""
-        return [*self._ids(answer.strip().replace("\r\n", "\n")), self.end_id]
-
-    def decode(self, ids: list[int]) -> str:
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
-
-    def pixels(self, picture: Image.Image) -> Tensor:
-        """Return pixels_CHW, normalised as CLIP expects."""
-        side = (self.image_size, self.image_size)
-        squashed = picture.convert("RGB").resize(side, Image.Resampling.BICUBIC)
-        return self.normalised(torch.from_numpy(np.array(squashed)).permute(2, 0, 1).contiguous())
-
-    @staticmethod
-    def normalised(bytes_CHW: Tensor) -> Tensor:
-        """Return the bytes of a picture of the right size as pixels_CHW, normalised as CLIP expects."""
-        return bytes_CHW.float().div_(255).sub_(CLIP_MEAN_C11).div_(CLIP_STD_C11)
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        self.tokenizer.save_pretrained(folder)
-        settings = {"processor_class": "OtterProcessor", "image_size": self.image_size}
-        path = Path(folder) / "processor_config.json"
-        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-
-    @classmethod
-    def from_pretrained(cls, folder: str | Path, **_: Any) -> Self:
-        settings = json.loads((Path(folder) / "processor_config.json").read_text(encoding="utf-8"))
-        return cls(AutoTokenizer.from_pretrained(folder), image_size=settings["image_size"])
-
-    def _ids(self, text: str) -> list[int]:
-        encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)
-        return list(encoded["input_ids"])
+    decoder = lang_encoder.get_decoder()
+    for name in ("layers", "blocks", "h"):
+        found = getattr(decoder, name, None)
+        if isinstance(found, nn.ModuleList):
+            return found
+    raise ValueError(f"the layers of {type(lang_encoder).__name__} are not found")
 
 
 AutoConfig.register("otter", OtterConfig)
 AutoModelForImageTextToText.register(OtterConfig, Otter)
+# Weights saved with this code take it along, for those who have transformers alone.
+OtterConfig.register_for_auto_class()
+Otter.register_for_auto_class("AutoModelForImageTextToText")
 AutoProcessor.register(OtterConfig, OtterProcessor)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from trainer.models.layers import attend, feed_forward, reset
+from .layers import attend, feed_forward, reset
 
 
 class PerceiverLayer(nn.Module):
