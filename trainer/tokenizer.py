@@ -7,7 +7,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 
 from mimicit.snapshot import Snapshot
 from trainer.errors import TrainingError
-from trainer.models.otter import OtterProcessor
+from trainer.models.otter_processor import OtterProcessor
 
 
 def make_tokenizer(name: str, snapshot: Snapshot, *, vocab_size: int) -> PreTrainedTokenizerBase:

@@ -13,7 +13,8 @@ from transformers import (  # noqa: E402
 )
 
 from trainer.models.gated_attention import MediaAttention, media_mask  # noqa: E402
-from trainer.models.otter import Otter, OtterConfig, OtterProcessor  # noqa: E402
+from trainer.models.otter import Otter, OtterConfig  # noqa: E402
+from trainer.models.otter_processor import OtterProcessor  # noqa: E402
 from trainer.models.perceiver import PerceiverResampler  # noqa: E402
 
 torch.set_num_threads(1)

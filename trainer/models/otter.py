@@ -197,7 +197,7 @@ class Otter(PreTrainedModel, GenerationMixin):
         media_kv: Tensor | None = None,
         text_time: Tensor | None = None,
         cu_seq_lens: Tensor | None = None,
-        longest: int | None = None,
+        max_length: int | None = None,
         logits_to_keep: int = 0,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
@@ -219,7 +219,7 @@ class Otter(PreTrainedModel, GenerationMixin):
                 where `input_ids` is not the whole text (a filled KV cache) and in packed rows.
             cu_seq_lens: (samples + 1,) int32: where the samples of one packed row begin, and its end. With it `position_ids`
                 begin at 0 in each sample, and there is no `attention_mask`.
-            longest: Tokens of the longest sample of a packed row.
+            max_length: Tokens of the longest sample of a packed row; None: counted, for which the device is waited for.
             logits_to_keep: How many of the last tokens get logits; 0: all.
             kwargs: Of the language model.
         """
@@ -227,7 +227,7 @@ class Otter(PreTrainedModel, GenerationMixin):
             media = self.see(pixel_values, frame_mask)
         if cu_seq_lens is not None:
             assert text_time is not None or media is None, "a packed row needs text_time"
-            attention_mask, packed = self._packed(input_ids, cu_seq_lens, longest)
+            attention_mask, packed = self._packed(input_ids, cu_seq_lens, max_length)
             kwargs |= packed
         reached: list[bool] = []
         if media is not None or media_kv is not None:

@@ -83,7 +83,8 @@ class OtterProcessor(ProcessorMixin):
         self.image_std = list(image_std)
         self.image_token = IMAGE
         self.end_id, self.image_id = self._token(END), self._token(IMAGE)
-        self.answer_id = self._token(ANSWER) if layout == "otter" else self.end_id
+        if layout == "otter":
+            self.answer_id = self._token(ANSWER)
         self.pad_id = self._token(tokenizer.pad_token)
 
     @staticmethod
@@ -215,8 +216,10 @@ class OtterProcessor(ProcessorMixin):
         return [*self._ids(answer.strip().replace("\r\n", "\n")), self.end_id]
 
     def decode(self, ids: Any, *, skip_special_tokens: bool = True, **kwargs: Any) -> str:
-        kwargs["skip_special_tokens"] = skip_special_tokens
-        return str(self.tokenizer.decode(ids, **kwargs)).strip()
+        # Tidying spaces up would take those away that the answer has; old tokenizers ask for it.
+        kwargs = {"clean_up_tokenization_spaces": False} | kwargs
+        text = self.tokenizer.decode(ids, skip_special_tokens=skip_special_tokens, **kwargs)
+        return str(text).strip()
 
     def answer(self, ids: Sequence[int] | Tensor) -> str:
         """Return what a model wrote: after the last `<answer>`, up to the end; the prompt may come before it.
