@@ -117,7 +117,7 @@ def compare_trainer(jpegs: list[bytes], rounds: int) -> list[dict[str, object]]:
     from mimicit.media.picture import decode
     from mimicit.snapshot import Row
     from trainer.data import Examples
-    from trainer.models.otter import CLIP_STD_C11, OtterProcessor
+    from trainer.models.otter_processor import CLIP_STD, OtterProcessor
     from trainer.tokenizer import make_tokenizer
 
     class ByPillow(Examples):
@@ -138,7 +138,13 @@ def compare_trainer(jpegs: list[bytes], rounds: int) -> list[dict[str, object]]:
             ("ours, good", way(Examples, "good"), ""),
             ("ours, exact", way(Examples, "exact"), ""),
         ]
-        return compare("trainer", list(range(len(jpegs))), ways, rounds, 255 * CLIP_STD_C11)
+        return compare(
+            "trainer",
+            list(range(len(jpegs))),
+            ways,
+            rounds,
+            255 * torch.tensor(CLIP_STD).view(3, 1, 1),
+        )
 
 
 def frozen(folder: Path, jpegs: list[bytes]) -> Snapshot:

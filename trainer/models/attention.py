@@ -15,6 +15,7 @@ G key/value heads, T queries, S keys, D width of a head, N samples.
 """
 
 from importlib.util import find_spec
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -109,7 +110,7 @@ def packed_attention_forward(
     if cu_seq_lens_q is None:
         if sliding_window is not None:
             kwargs["sliding_window"] = sliding_window
-        return sdpa_attention_forward(  # type: ignore[no-any-return]
+        return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
     if kwargs.get("softcap") is not None:
@@ -133,8 +134,8 @@ def _by_sample(
     window: int | None,
 ) -> Tensor:
     cuts = cu_seq_lens_N.tolist()
-    lengths = [end - start for start, end in zip(cuts, cuts[1:], strict=False)]
-    parts = zip(*(part.split(lengths, dim=2) for part in (query, key, value)), strict=True)
+    lengths = [end - start for start, end in pairwise(cuts)]
+    parts = zip(*(torch.split(part, lengths, dim=2) for part in (query, key, value)), strict=True)
     seen = []
     for (q, k, v), length in zip(parts, lengths, strict=True):
         mask = None
@@ -184,7 +185,8 @@ def _by_kernel(
         q, k, v, cu_seq_lens_N, cu_seq_lens_N, longest, longest,
         scale=scaling, window_size=(left, 0), enable_gqa=k.shape[1] != q.shape[1],
     )  # fmt: skip
-    return seen[None]  # type: ignore[index, no-any-return]
+    assert isinstance(seen, Tensor)
+    return seen[None]
 
 
 AttentionInterface.register(PACKED, packed_attention_forward)

@@ -44,7 +44,26 @@ def taught_loss(
     """
     next_BT = labels_BT[:, 1:]
     taught_BT = next_BT != IGNORED
-    hidden_KD, next_K = hidden_BTD[:, :-1][taught_BT], next_BT[taught_BT]
+    return rows_loss(
+        hidden_BTD[:, :-1][taught_BT],
+        next_BT[taught_BT],
+        head,
+        words=words,
+        num_items=num_items,
+        piece=piece,
+    )
+
+
+def rows_loss(
+    hidden_KD: Tensor,
+    next_K: Tensor,
+    head: Callable[[Tensor], Tensor],
+    *,
+    words: int,
+    num_items: Tensor | int | None = None,
+    piece: int = PIECE,
+) -> Tensor:
+    """Do as `taught_loss` where it is known which tokens are taught: states beside what each is to say. Waits for no device."""
 
     def summed(hidden: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(head(hidden).float(), targets, reduction="sum")
@@ -56,7 +75,9 @@ def taught_loss(
         loss = sum(
             (
                 checkpoint(summed, hidden, targets, use_reentrant=False)
-                for hidden, targets in zip(hidden_KD.split(rows), next_K.split(rows), strict=True)
+                for hidden, targets in zip(
+                    torch.split(hidden_KD, rows), torch.split(next_K, rows), strict=True
+                )
             ),
             start=hidden_KD.new_zeros((), dtype=torch.float32),
         )

@@ -126,6 +126,11 @@ class MptPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
 
+    @classmethod
+    def _can_set_attn_implementation(cls) -> bool:
+        # transformers looks for its attention interface in the source of this file, and would change nothing.
+        return True
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.LayerNorm | nn.RMSNorm):

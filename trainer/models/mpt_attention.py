@@ -57,6 +57,11 @@ class Reach:
     spans_B: tuple[tuple[int, int], ...] | None = None
     """Where the tokens of each row begin and end; None: everywhere."""
     cu_seq_lens_N: Tensor | None = None
+    """For flash-attn: where samples begin, or rows without their padding, and where the last one ends."""
+    longest: int = 0
+    """Tokens of the longest of them."""
+    real_K: Tensor | None = None
+    """For flash-attn: the places of tokens in the flattened batch; None: all."""
     block_mask: BlockMask | None = None
 
 
@@ -110,8 +115,15 @@ def find_reach(
         if implementation != "eager":
             bias = bias.to(like.dtype)
         return Reach(**common, bias_BHTS=bias)
-    if spans is not None:
-        common["spans_B"] = spans
+    if spans is not None and attention_mask is not None and _flash_can(implementation, like):
+        lengths_B = attention_mask.bool().sum(dim=1)
+        return Reach(
+            **common,
+            cu_seq_lens_N=F.pad(lengths_B.cumsum(0), (1, 0)).int(),
+            longest=int(lengths_B.max()),
+            real_K=attention_mask.flatten().nonzero().flatten(),
+        )
+    common["spans_B"] = spans
     if implementation == "flex_attention" and _flex_can(like):
         real_BT = (
             attention_mask.bool() if spans is not None and attention_mask is not None else None
@@ -136,7 +148,7 @@ def _packed_reach(
             f"cu_seq_lens goes from {cuts[0]} to {cuts[-1]} in a row of {tokens} tokens"
         )
     lengths = tuple(end - start for start, end in pairwise(cuts))
-    common |= {"cu_seq_lens_N": cu_seq_lens_N, "lengths_N": lengths}
+    common |= {"cu_seq_lens_N": cu_seq_lens_N, "lengths_N": lengths, "longest": max(lengths)}
     if _flash_can(common["implementation"], like):
         return Reach(**common)
     if _flex_can(like) and (
@@ -329,26 +341,14 @@ def _by_flash(
         "softmax_scale": scale, "dropout_p": dropout, "causal": True, "alibi_slopes": reach.slopes_H,
     }  # fmt: skip
     q, k, v = (part.transpose(1, 2) for part in (q, k, v))
-    if reach.spans_B is None and reach.cu_seq_lens_N is None:
+    if reach.cu_seq_lens_N is None:
         return flash_attn_func(q, k, v, **options)  # type: ignore[no-any-return]
     B, T = q.shape[:2]
-    if reach.spans_B is not None:
-        lengths = [end - start for start, end in reach.spans_B]
-        places = [
-            row * T + place
-            for row, (start, end) in enumerate(reach.spans_B)
-            for place in range(start, end)
-        ]
-        index = torch.tensor(places, device=q.device)
-        cuts = F.pad(torch.tensor(lengths, device=q.device).cumsum(0), (1, 0)).int()
-    else:
-        assert reach.cu_seq_lens_N is not None
-        assert reach.lengths_N is not None
-        lengths, index, cuts = list(reach.lengths_N), None, reach.cu_seq_lens_N
+    cuts, longest = reach.cu_seq_lens_N, reach.longest
     flat = [part.flatten(0, 1) for part in (q, k, v)]
-    flat = flat if index is None else [part[index] for part in flat]
-    longest = max(lengths)
+    if reach.real_K is not None:
+        flat = [part[reach.real_K] for part in flat]
     seen = flash_attn_varlen_func(*flat, cuts, cuts, longest, longest, **options)
-    if index is not None:
-        seen = seen.new_zeros(B * T, *seen.shape[1:]).index_copy(0, index, seen)
+    if reach.real_K is not None:
+        seen = seen.new_zeros(B * T, *seen.shape[1:]).index_copy(0, reach.real_K, seen)
     return seen.unflatten(0, (B, T))  # type: ignore[no-any-return]

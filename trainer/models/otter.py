@@ -380,6 +380,6 @@ def decoder_layers(lang_encoder: Any) -> nn.ModuleList:
 AutoConfig.register("otter", OtterConfig)
 AutoModelForImageTextToText.register(OtterConfig, Otter)
 # Weights saved with this code take it along, for those who have transformers alone.
-OtterConfig.register_for_auto_class()
-Otter.register_for_auto_class("AutoModelForImageTextToText")
+OtterConfig.register_for_auto_class()  # type: ignore[no-untyped-call]
+Otter.register_for_auto_class("AutoModelForImageTextToText")  # type: ignore[no-untyped-call]
 AutoProcessor.register(OtterConfig, OtterProcessor)
