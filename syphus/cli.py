@@ -10,6 +10,8 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Iterator
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,12 +34,19 @@ COMMANDS = {
     "sql": "Ask the dataset in SQL; nothing can be changed.",
     "train": "Train a model on the accepted records of a dataset.",
     "chat": "Ask a trained model about a picture.",
+    "checkpoint": "Look at published checkpoints, and turn them into folders that load.",
     "tasks": "List, show, write and check tasks: what models are asked for.",
     "runs": "See what was run on a dataset: what it asked, got and cost, and what went wrong.",
     "data": "Import, look at, curate and export a dataset folder.",
 }
 """What the list of commands says of each: the first sentence of its own help."""
-_ELSEWHERE = {"sql": "mimicit.cli", "data": "mimicit.cli", "train": __name__, "chat": __name__}
+_ELSEWHERE = {
+    "sql": "mimicit.cli",
+    "data": "mimicit.cli",
+    "train": __name__,
+    "chat": __name__,
+    "checkpoint": "trainer.commands.checkpoint",
+}
 _FULL = ("no space left on device", "disk is full", "disk quota exceeded")
 GARBAGE = 20_000
 """Objects more than were freed, after which Python looks for cycles while it starts: there are none in what is imported."""
@@ -134,21 +143,67 @@ def train(
 
 
 def chat(
-    run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
-    question: Annotated[str, typer.Argument(help="What to ask.")],
-    image: Annotated[list[Path], typer.Option("--image", help="Picture; may be repeated.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a training run, or of a model.")],
+    question: Annotated[
+        str | None, typer.Argument(help="What to ask; without it, each line of standard input.")
+    ] = None,
+    image: Annotated[
+        list[Path] | None, typer.Option("--image", help="Picture; may be repeated.")
+    ] = None,
+    video: Annotated[Path | None, typer.Option(help="Video, instead of pictures.")] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="Of the video, evenly from its first to its last.")
+    ] = None,
+    each: Annotated[
+        bool,
+        typer.Option("--each", help="Ask about each picture by itself, not about all as one clip."),
+    ] = False,
     max_new_tokens: Annotated[int, typer.Option(help="Tokens of the answer, at most.")] = 128,
+    temperature: Annotated[
+        float, typer.Option(help="0: the likeliest words; above, words are drawn.")
+    ] = 0.0,
+    top_p: Annotated[
+        float, typer.Option(help="Draw only from the likeliest words that together are so likely.")
+    ] = 1.0,
+    beams: Annotated[int, typer.Option(help="Beginnings of an answer, side by side.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of the words that are drawn.")] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write a line of JSON for each answer.")
+    ] = False,
 ) -> None:
     """Ask a trained model about a picture.
+
+    Without a question it answers each line of standard input, and remembers what was said before.
 
     Example:
 
         syphus chat runs/demo --image cat.png "What does the picture show?"
     """
     shared.need("torch", "train")
-    from trainer.chat import answer
+    from trainer.chat import Sampling, start
 
-    typer.echo(answer(run, image, question, max_new_tokens=max_new_tokens))
+    sampling = Sampling(max_new_tokens, temperature, top_p, beams, seed)
+    chats = start(run, image or (), video=video, frames=frames, each=each, sampling=sampling)
+    for asked in _questions() if question is None else [question]:
+        for one in chats:
+            if as_json:
+                typer.echo(one.ask(asked).json())
+            else:
+                one.ask(asked, partial(typer.echo, nl=False))
+                typer.echo()
+
+
+def _questions() -> Iterator[str]:
+    """Yield the lines of standard input that say something; ask for them where a person types."""
+    while True:
+        if sys.stdin.isatty():
+            sys.stderr.write("> ")
+            sys.stderr.flush()
+        line = sys.stdin.readline()
+        if not line:
+            return
+        if line.strip():
+            yield line.strip()
 
 
 def main() -> None:

@@ -114,16 +114,17 @@ def difference(
 
 def compare_trainer(jpegs: list[bytes], rounds: int) -> list[dict[str, object]]:
     """Compare what the trainer does with each record's picture with what Pillow would; nothing is kept in memory."""
+    import torch
+
     from mimicit.media.picture import decode
-    from mimicit.snapshot import Row
+    from mimicit.snapshot import Picture, Row
     from trainer.data import Examples
     from trainer.models.otter_processor import CLIP_STD, OtterProcessor
     from trainer.tokenizer import make_tokenizer
 
     class ByPillow(Examples):
-        def _pixels(self, row: Row) -> torch.Tensor:
-            data = self.snapshot.read(row.pictures[0])
-            return self.processor.pixels(decode(data, name=row.id))[None, None]
+        def _picture(self, row: Row, picture: Picture) -> torch.Tensor:
+            return self.processor.resized(decode(self.snapshot.read(picture), name=row.id))
 
     with tempfile.TemporaryDirectory() as folder, frozen(Path(folder) / "ds", jpegs) as snapshot:
         tokenizer = make_tokenizer("train", snapshot, vocab_size=300)

@@ -214,9 +214,11 @@ class MptModel(MptPreTrainedModel):
         if use_cache and cache is None:
             cache = DynamicCache(config=config)
         past = 0 if cache is None else int(cache.get_seq_length())
-        if past + T > config.max_seq_len:
+        # A packed row may be longer than a text: each of its samples begins anew.
+        longest = kwargs.get("max_length_q") or past + T
+        if longest > config.max_seq_len:
             raise ValueError(
-                f"{past + T} tokens are more than the context of {config.max_seq_len} (max_seq_len); shorten the text"
+                f"{longest} tokens are more than the context of {config.max_seq_len} (max_seq_len); shorten the text"
             )
 
         if not self.has_alibi:

@@ -1,0 +1,1 @@
+"""Commands of `syphus` that need the trainer."""

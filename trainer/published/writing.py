@@ -1,0 +1,106 @@
+"""Sharded safetensors, one tensor in memory at a time.
+
+The format (https://github.com/huggingface/safetensors): eight bytes with the length of a JSON table, the table (name to dtype,
+shape, and where its bytes begin and end), the bytes. All of the table is known before the first tensor is read, which is
+why a shard need not be in memory to be written.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from trainer.published.reading import Reader, Stored
+
+_NAMES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
+    torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A tensor to be written."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    source: Stored
+    """Where the most of it comes from."""
+    make: Callable[[Reader], Tensor]
+
+    @property
+    def bytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
+
+
+def write_weights(
+    folder: Path, planned: Sequence[Planned], *, shard_bytes: int, written: Callable[[int], None]
+) -> None:
+    """Write tensors, file by file of where they come from, into files of at most `shard_bytes` (or one tensor).
+
+    `written` is told the bytes of each tensor that was.
+    """
+    shards = list(_shards(planned, shard_bytes))
+    names = [
+        f"model-{nth:05d}-of-{len(shards):05d}.safetensors" for nth in range(1, len(shards) + 1)
+    ]
+    if len(shards) == 1:
+        names = ["model.safetensors"]
+    reader = Reader()
+    for name, shard in zip(names, shards, strict=True):
+        _write_shard(folder / name, shard, reader, written)
+    reader.close()
+    if len(shards) > 1:
+        index = {
+            "metadata": {"total_size": sum(tensor.bytes for tensor in planned)},
+            "weight_map": {
+                t.name: n for n, shard in zip(names, shards, strict=True) for t in shard
+            },
+        }
+        path = folder / "model.safetensors.index.json"
+        path.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _shards(planned: Sequence[Planned], limit: int) -> Iterator[list[Planned]]:
+    shard: list[Planned] = []
+    size = 0
+    # By file, so that each is opened once.
+    for tensor in sorted(planned, key=lambda tensor: str(tensor.source.file)):
+        if shard and size + tensor.bytes > limit:
+            yield shard
+            shard, size = [], 0
+        shard.append(tensor)
+        size += tensor.bytes
+    if shard:
+        yield shard
+
+
+def _write_shard(
+    path: Path, shard: list[Planned], reader: Reader, written: Callable[[int], None]
+) -> None:
+    # Wide types first, so that every tensor begins at a multiple of its type's size.
+    shard = sorted(shard, key=lambda tensor: -tensor.dtype.itemsize)
+    table: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for planned in shard:
+        start, end = end, end + planned.bytes
+        table[planned.name] = {
+            "dtype": _NAMES[planned.dtype],
+            "shape": planned.shape,
+            "data_offsets": (start, end),
+        }
+    header = json.dumps(table, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    with path.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little"))
+        file.write(header)
+        for planned in shard:
+            tensor = planned.make(reader).to(planned.dtype).contiguous()
+            assert tuple(tensor.shape) == planned.shape, planned.name
+            file.write(tensor.detach().reshape(-1).view(torch.uint8).numpy().data)
+            written(planned.bytes)
