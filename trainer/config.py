@@ -19,6 +19,9 @@ from mimicit.errors import RecipeError
 
 RECIPES = Path(__file__).parent / "recipes"
 
+Part = Literal["perceiver", "gates", "embeddings", "new_tokens", "vision", "language", "all"]
+"""A part of a model that can be trained or left as it is; `trainer.trainable` says what it holds in each family."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vision:
@@ -112,12 +115,60 @@ class Data:
     """SQL over the view `accepted`: which records are learned."""
     max_tokens: int = 512
     """Tokens of one example; what is longer is cut."""
+    max_row_tokens: int | None = None
+    """Tokens of one row, at most, into which a micro batch's examples are packed, none seeing another; absent: every example has a
+    row of its own, and padding. What is learned is the same."""
+    pictures: Literal["frames", "media"] = "frames"
+    """What several pictures of one record are. `frames`: of one clip, shown together by one <image>; for videos and for telling
+    pictures apart. `media`: each has an <image> of its own, where the question says <image>, else before it."""
     workers: int = 0
     """Processes that prepare examples; 0 prepares them between steps."""
     decode: Literal["good", "exact"] = "good"
     """`exact`: Pillow's values; `good`: the fastest way there, where JPEGs shrink some values are a step of 255 off."""
     picture_cache_mb: int = 256
     """MiB of decoded and resized pictures kept in memory, per process."""
+
+    def __post_init__(self) -> None:
+        if self.max_row_tokens is not None and self.max_row_tokens < self.max_tokens:
+            raise RecipeError(
+                f"data.max_row_tokens is {self.max_row_tokens}, but an example may have data.max_tokens = {self.max_tokens}, and "
+                "none is cut to fit a row"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trainable:
+    """Otter was published with perceiver, gates and embeddings; OpenFlamingo with perceiver, gates and new_tokens."""
+
+    parts: tuple[Part, ...] = ("all",)
+    """What is trained in full. What is not named here keeps its weights, bit for bit."""
+
+    def __post_init__(self) -> None:
+        if "all" in self.parts and len(self.parts) > 1:
+            raise RecipeError(
+                f"trainable.parts is {', '.join(self.parts)}; all means every part, so name it alone"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lora:
+    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) in the language model, beside `trainable.parts`."""
+
+    r: int = 0
+    """The rank of an adapter; 0: no adapters."""
+    alpha: float = 32.0
+    """What an adapter says is scaled by alpha / r."""
+    dropout: float = 0.05
+    targets: tuple[str, ...] | None = None
+    """Names of linear layers, such as q_proj; absent: those usual for the language model."""
+
+    def __post_init__(self) -> None:
+        if self.r < 0:
+            raise RecipeError(f"lora.r is {self.r}, but must be at least 1, or 0 for no adapters")
+        if self.targets == ():
+            raise RecipeError("lora.targets is empty; leave it out for those usual for the model")
+        if not 0 <= self.dropout < 1:
+            raise RecipeError(f"lora.dropout is {self.dropout}, but must be at least 0 and below 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,10 +191,13 @@ class Run:
     batch_size: int
     """Examples of one step, over all devices."""
     micro_batch_size: int
-    """Examples per device per forward. Lower this first when memory runs out; what is learned stays the same."""
+    """Examples per device per forward, or, with data.max_row_tokens, those that are packed together. Lower this first when memory
+    runs out; what is learned stays the same."""
     seed: int = 0
     precision: Literal["no", "bf16", "fp16"] = "no"
     """Of activations; weights are kept in float32."""
+    gradient_checkpointing: bool = False
+    """Keep only what enters each layer, and compute the rest again on the way back: less memory, more time."""
     stop_below: float | None = None
     """End early once the loss, averaged over one pass through the data, is lower."""
     max_seconds: float | None = None
@@ -163,10 +217,22 @@ class Run:
 class TrainConfig:
     model: Model
     data: Data = field(default_factory=Data)
+    trainable: Trainable = Trainable()
+    lora: Lora = Lora()
     optim: Optim
     run: Run
 
     def __post_init__(self) -> None:
+        full = {"all", "language"} & set(self.trainable.parts)
+        if self.lora.r and full:
+            raise RecipeError(
+                f"lora.r is {self.lora.r}, but trainable.parts trains the language model in full ({full.pop()}); "
+                'name what else is trained beside the adapters, such as trainable.parts = ["perceiver", "gates"]'
+            )
+        if not self.lora.r and not self.trainable.parts:
+            raise RecipeError(
+                "trainable.parts is empty and lora.r is 0, so nothing would be trained"
+            )
         if self.data.max_tokens > self.model.text.max_position_embeddings:
             raise RecipeError(
                 f"data.max_tokens is {self.data.max_tokens}, but the language model has only "
@@ -232,6 +298,12 @@ def _checked(hint: Any, value: Any, key: str, place: Any) -> Any:
     """Return a value of the hinted type; a whole number may stand for a float."""
     arms = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     for arm in arms:
+        if typing.get_origin(arm) is tuple:
+            if isinstance(value, str) and place(key) == "--set":
+                value = [part.strip() for part in value.split(",") if part.strip()]
+            if isinstance(value, list):
+                return tuple(_checked(typing.get_args(arm)[0], item, key, place) for item in value)
+            continue
         if typing.get_origin(arm) is Literal:
             if value in typing.get_args(arm):
                 return value
@@ -244,6 +316,8 @@ def _checked(hint: Any, value: Any, key: str, place: Any) -> Any:
 
 
 def _describe(hint: Any) -> str:
+    if typing.get_origin(hint) is tuple:
+        return f"a list, each {_describe(typing.get_args(hint)[0])}"
     if typing.get_origin(hint) is Literal:
         return "one of " + ", ".join(repr(choice) for choice in typing.get_args(hint))
     return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[hint]

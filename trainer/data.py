@@ -2,25 +2,26 @@
 
 What a step learns is a pure function of the seed and the step's number, so a run resumes in the middle of an epoch by knowing
 one number, and any number of devices learns the same. Each epoch meets every record once, in an order of its own; the last
-batch of an epoch may be short.
+batch of an epoch may be short. Lengths have no part in it: whether examples are padded or packed (`packing.py`), a step learns the
+same.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mimicit.errors import PictureError
+from mimicit.errors import MimicitError, PictureError
 from mimicit.media import tensors
 from mimicit.snapshot import Picture, Row, Snapshot
-from trainer.batch import Example
-from trainer.masking import answer_labels
-from trainer.models.otter import OtterProcessor
+from trainer.batch import Batch, Example
+from trainer.encode import encode
+from trainer.models.otter_processor import OtterProcessor, Turn
 
 FILLER = -1
 """Stands for an example that teaches nothing: every device must have as many as the others."""
@@ -39,7 +40,7 @@ class Plan:
     batch_size: int
     """Records of one step, over all devices."""
     micro_batch_size: int
-    """Records of one forward on one device."""
+    """Records of one forward on one device; packed ones of several, if their tokens are too many for a row."""
     seed: int
     rank: int = 0
     world: int = 1
@@ -90,13 +91,26 @@ class Examples(Dataset[Example]):
         *,
         max_tokens: int,
         max_frames: int | None,
+        pictures: Literal["frames", "media"] = "frames",
         decode: tensors.Quality = "good",
         cache_bytes: int = 0,
     ) -> None:
+        """Say how records become examples.
+
+        Args:
+            snapshot: The records.
+            processor: Of the model.
+            max_tokens: Of one example; what an answer has more is cut.
+            max_frames: That the model takes of one medium; None: any number.
+            pictures: What several pictures of one record are: the frames of one medium, or a medium each.
+            decode: How exactly.
+            cache_bytes: Pictures kept in memory, at most.
+        """
         self.snapshot = snapshot
         self.processor = processor
         self.max_tokens = max_tokens
         self.max_frames = max_frames
+        self.pictures = pictures
         self.decode = decode
         self.cache_bytes = cache_bytes
         self._cache: dict[Picture, Tensor] = {}
@@ -110,27 +124,31 @@ class Examples(Dataset[Example]):
         return len(self.snapshot)
 
     def __getitem__(self, index: int) -> Example:
+        """Return an example.
+
+        Raises:
+            PictureError: a picture cannot be read, or there are too many.
+            TrainingError: the record cannot be taught as it is.
+        """
         if index == FILLER:
             return self[0].untaught()
         row = self.snapshot[index]
-        prompt = self.processor.prompt(row.instruction, picture=bool(row.pictures))
-        ids_T = (prompt + self.processor.reply(row.answer))[: self.max_tokens]
-        labels_T = answer_labels(ids_T, answer=self.processor.answer_id, end=self.processor.end_id)
-        return Example(row.id, ids_T, labels_T, self._pixels(row))
+        turn = Turn(row.instruction, row.answer, cast(Any, self._media(row)))
+        marked = self.pictures == "media"
+        return encode(row.id, [turn], self.processor, max_tokens=self.max_tokens, marked=marked)
 
-    def _pixels(self, row: Row) -> Tensor:
-        """Lay a record's pictures out as the frames of one medium (pixels_NFCHW)."""
-        if self.max_frames and len(row.pictures) > self.max_frames:
+    def _media(self, row: Row) -> list[Tensor]:
+        """Return a record's media (each bytes_FCHW)."""
+        most = self.max_frames if self.pictures == "frames" else None
+        if most and len(row.pictures) > most:
             raise PictureError(
-                f"record {row.id!r} has {len(row.pictures)} pictures, but the model takes {self.max_frames}; "
+                f"record {row.id!r} has {len(row.pictures)} pictures, but the model takes {most}; "
                 "raise model.max_num_frames, or leave such records out with data.where"
             )
-        if not row.pictures:
-            # A text alone still needs a medium to not look at, so that every device computes the same.
-            side = self.processor.image_size
-            return torch.zeros(1, 1, 3, side, side)
-        bytes_FCHW = torch.stack([self._picture(row, picture) for picture in row.pictures])
-        return self.processor.normalised(bytes_FCHW)[None]
+        frames = [self._picture(row, picture) for picture in row.pictures]
+        if self.pictures == "media":
+            return [bytes_CHW[None] for bytes_CHW in frames]
+        return [torch.stack(frames)] if frames else []
 
     def _picture(self, row: Row, picture: Picture) -> Tensor:
         """Return the bytes of a picture, of the size that the model takes (bytes_CHW)."""
@@ -148,3 +166,42 @@ class Examples(Dataset[Example]):
             self._cache[picture] = found
             self._cached_bytes += found.nbytes
         return found
+
+
+class Told(Dataset["Example | MimicitError"]):
+    """Examples, or the sentence that says why there is none.
+
+    What is raised in a worker process arrives with its traceback for a message; as a value it arrives as it is, to be raised by
+    `or_raise`.
+    """
+
+    def __init__(self, examples: Examples) -> None:
+        self.examples = examples
+
+    def __getitem__(self, index: int) -> Example | MimicitError:
+        try:
+            return self.examples[index]
+        except MimicitError as error:
+            return error
+
+
+def laid(
+    made: Sequence[Example | MimicitError], lay: Callable[[list[Example]], list[Batch]]
+) -> list[Batch] | MimicitError:
+    """Make batches of what `Told` gave, unless something went wrong there or does here."""
+    examples = []
+    for one in made:
+        if isinstance(one, MimicitError):
+            return one
+        examples.append(one)
+    try:
+        return lay(examples)
+    except MimicitError as error:
+        return error
+
+
+def or_raise(made: Iterable[list[Batch] | MimicitError]) -> Iterator[list[Batch]]:
+    for one in made:
+        if isinstance(one, MimicitError):
+            raise one
+        yield one

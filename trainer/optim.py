@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from trainer.config import Optim
+from trainer.trainable import taught_rows
 
 
 def make_optimizer(model: nn.Module, config: Optim) -> torch.optim.AdamW:
@@ -20,6 +21,8 @@ def make_optimizer(model: nn.Module, config: Optim) -> torch.optim.AdamW:
                 continue
             seen.add(parameter)
             is_map = isinstance(module, nn.Linear | nn.Conv2d) and parameter.ndim >= 2
+            # Decay would move the rows that are not taught.
+            is_map = is_map and taught_rows(parameter) is None
             (decayed if is_map else kept).append(parameter)
     return torch.optim.AdamW(
         [

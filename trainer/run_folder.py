@@ -6,6 +6,7 @@
       log.jsonl        one line a step
       checkpoints/     step-000100/ … and `latest`, the name of the newest whole one
       model/           what was learned, for from_pretrained       ┐
+      adapters/        with LoRA: what was learned, for peft       │
       loss.png         its curve                                   ├ when the run has ended
       run.json         settings, versions, figures                 ┘
 

@@ -15,14 +15,15 @@ from transformers.utils import logging as transformers_logging
 from mimicit.progress import duration
 from mimicit.snapshot import Snapshot, freeze
 from mimicit.store import Store
-from trainer import checkpoint, report
+from trainer import checkpoint, lora, report, trainable
 from trainer.batch import Batch
-from trainer.build import make_batches, make_model, make_processor
+from trainer.build import let_pack, make_batches, make_model, make_processor, make_trainable
 from trainer.config import TrainConfig, read_recipe
 from trainer.data import Plan
 from trainer.errors import NonFiniteLossError, RunFolderError
 from trainer.interrupt import Interrupt
-from trainer.models.otter import Otter, OtterProcessor
+from trainer.models.otter import Otter
+from trainer.models.otter_processor import OtterProcessor
 from trainer.optim import learning_rate, make_optimizer
 from trainer.run_folder import RunFolder, write_json
 from trainer.steps import Steps
@@ -80,9 +81,13 @@ def train(
     with accelerator.main_process_first():
         processor = make_processor(folder, config.model, snapshot)
     model = make_model(config.model, processor)
+    if config.data.max_row_tokens:
+        let_pack(model)
+    make_trainable(model, config)
     optimizer = make_optimizer(model, config.optim)
     start = 0 if newest is None else checkpoint.restore(newest, model, optimizer)
     log = report.read(folder.log, up_to=start)
+    parts = trainable.table(model)
     model, optimizer = accelerator.prepare(model, optimizer)
     plan = Plan(
         records=len(snapshot),
@@ -99,8 +104,10 @@ def train(
         steps.begin(log)
     progress.say(
         f"{'continuing' if start else 'starting'} at step {start + 1} · {len(snapshot):,} records · "
-        f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters · {accelerator.device}"
+        f"{parts[-1].parameters / 1e6:.1f} M parameters · {accelerator.device}"
     )
+    for line in trainable.as_lines(parts):
+        progress.say(line)
 
     # Go.
     def save(step: int) -> None:
@@ -145,7 +152,7 @@ def train_step(
     accelerator: Accelerator,
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
-    batches: Iterator[Batch],
+    batches: Iterator[list[Batch]],
     plan: Plan,
     config: TrainConfig,
     *,
@@ -154,15 +161,23 @@ def train_step(
 ) -> report.StepLog:
     """Update the weights once. The loss is a mean over all taught tokens of the step, however they are cut into batches."""
     began = time.perf_counter()
-    group = [next(batches) for _ in plan.micro_batches(step)]
+    group = [batch for _ in plan.micro_batches(step) for batch in next(batches)]
     waited = time.perf_counter() - began
 
-    counts = torch.tensor([[batch.taught, batch.tokens] for batch in group]).sum(dim=0)
-    taught, tokens = accelerator.reduce(counts.to(accelerator.device)).tolist()
+    counts = [
+        sum(batch.taught for batch in group),
+        sum(batch.tokens for batch in group),
+        len(group),
+    ]
+    counts_W3 = accelerator.gather(torch.tensor([counts], device=accelerator.device))
+    taught, tokens, _ = counts_W3.sum(dim=0).tolist()
+    # Devices wait for each other, so each does as many forwards as the one with the most rows.
+    fewest = min(group, key=lambda batch: batch.ids_BT.numel())
+    group += [fewest.untaught()] * (int(counts_W3[:, 2].max()) - len(group))
 
     loss = torch.zeros((), device=accelerator.device)
-    for batch in group:
-        is_last = batch is group[-1]
+    for nth, batch in enumerate(group, start=1):
+        is_last = nth == len(group)
         with nullcontext() if is_last else accelerator.no_sync(model):
             inputs = batch.to(accelerator.device).inputs()
             part = model(**inputs, num_items_in_batch=max(1, taught)).loss
@@ -221,6 +236,10 @@ def finish(
     log: Sequence[report.StepLog],
 ) -> None:
     """Write what was learned and how; `run.json` comes last, for it says that the rest is whole."""
+    parts = trainable.table(model)
+    if lora.has_adapters(model):
+        lora.save_adapters(model, folder.path / "adapters")
+        lora.merge(model)
     model.save_pretrained(folder.model)
     processor.save_pretrained(folder.model)
     report.draw_curve(folder.curve, log, title=f"Training loss of {folder.path.resolve().name}")
@@ -235,7 +254,8 @@ def finish(
             "records": len(snapshot),
             "snapshot": snapshot.digest,
             "parameters": sum(p.numel() for p in model.parameters()),
-            "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+            "trained_parameters": parts[-1].trained,
+            "parts": [asdict(row) for row in parts],
             "device": str(model.device),
             "versions": {package: version(package) for package in packages},
             "config": asdict(config),

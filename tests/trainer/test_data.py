@@ -7,17 +7,20 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import numpy as np  # noqa: E402
-from hypothesis import given  # noqa: E402
+from hypothesis import HealthCheck, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
+from mimicit.errors import PictureError  # noqa: E402
 from mimicit.media.picture import decode  # noqa: E402
 from mimicit.snapshot import freeze  # noqa: E402
 from mimicit.store import Store  # noqa: E402
 from trainer.batch import Example, collate  # noqa: E402
 from trainer.data import FILLER, Examples, MicroBatches, Plan  # noqa: E402
+from trainer.encode import encode  # noqa: E402
+from trainer.errors import TrainingError  # noqa: E402
 from trainer.masking import IGNORED  # noqa: E402
-from trainer.models.otter import CLIP_STD_C11, OtterProcessor  # noqa: E402
+from trainer.models.otter_processor import CLIP_STD, OtterProcessor, Turn  # noqa: E402
 from trainer.tokenizer import make_tokenizer  # noqa: E402
 
 torch.set_num_threads(1)
@@ -131,7 +134,7 @@ def by_pillow(album, processor, index):
 
 def test_teaching_and_asking_see_the_same_picture(album, processor):
     good, exact = (examples_of(album, processor, decode=way) for way in ("good", "exact"))
-    step = (1 / 255 / CLIP_STD_C11) * 1.0001
+    step = (1 / 255 / torch.tensor(CLIP_STD).view(3, 1, 1)) * 1.0001
     differ = 0
     for index in range(len(album) - 1):
         expected = by_pillow(album, processor, index)
@@ -204,3 +207,114 @@ def test_a_snapshot_travels_as_a_name(album, processor):
     assert len(sent) < bare + 1_000
     with pickle.loads(sent).snapshot as there:
         assert there[3] == album[3]
+
+
+def bytes_of(seed, *, frames=1):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (frames, 3, 64, 64), dtype=torch.uint8, generator=generator)
+
+
+def test_pictures_are_the_frames_of_one_medium_or_media_of_their_own(album, processor):
+    two = len(album) - 2
+    frames = examples_of(album, processor)[two]
+    media = examples_of(album, processor, pictures="media")[two]
+
+    assert (frames.pixels_NFCHW.shape[:2], frames.ids_T.count(processor.image_id)) == ((1, 2), 1)
+    assert (media.pixels_NFCHW.shape[:2], media.ids_T.count(processor.image_id)) == ((2, 1), 2)
+    assert torch.equal(media.pixels_NFCHW[:, 0], frames.pixels_NFCHW[0])
+
+
+def test_text_alone_has_no_media(album, processor):
+    for pictures in ("frames", "media"):
+        alone = examples_of(album, processor, pictures=pictures)[len(album) - 1]
+        assert alone.pixels_NFCHW.shape == (0, 1, 3, 64, 64)
+        assert processor.image_id not in alone.ids_T
+
+
+def test_a_number_of_media_has_no_limit_where_frames_have_one(album, processor):
+    two = len(album) - 2
+    options = {"max_tokens": 64, "max_frames": 1}
+
+    with pytest.raises(PictureError, match=rf"record '{album[two].id}' has 2 pictures"):
+        Examples(album, processor, **options)[two]
+    assert len(Examples(album, processor, **options, pictures="media")[two].pixels_NFCHW) == 2
+
+
+def test_several_turns_show_their_own_media(processor):
+    turns = [
+        Turn("What is it?", "A cat.", [bytes_of(1)]),
+        Turn("And then?", "It sleeps."),
+        Turn("And here?", "It runs.", [bytes_of(2, frames=3), bytes_of(3)]),
+    ]
+    example = encode("r", turns, processor, max_tokens=400)
+
+    shown = "<image>User:What is it? GPT:<answer>A cat.<|endofchunk|>User:And then? GPT:<answer>It sleeps.<|endofchunk|>"
+    last = "<image><image>User:And here? GPT:<answer>It runs.<|endofchunk|>"
+    assert processor.tokenizer.decode(example.ids_T) == shown + last
+    taught = [label for label in example.labels_T if label != IGNORED]
+    assert processor.tokenizer.decode(taught) == (
+        "A cat.<|endofchunk|>It sleeps.<|endofchunk|>It runs.<|endofchunk|>"
+    )
+    assert example.frames_N == (1, 3, 1)
+    assert example.pixels_NFCHW.shape[:2] == (3, 3)
+    assert torch.equal(example.pixels_NFCHW[1], processor.normalised(bytes_of(2, frames=3)))
+    assert torch.equal(example.pixels_NFCHW[2, 0], processor.normalised(bytes_of(3))[0])
+    assert not example.pixels_NFCHW[2, 1:].any()
+
+
+def test_a_question_says_where_its_media_stand(processor):
+    turns = [
+        Turn("Is <image> older than <image>?", "Yes.", [bytes_of(1), bytes_of(2)]),
+        Turn("And this?", "No.", [bytes_of(3)]),
+    ]
+    example = encode("r", turns, processor, max_tokens=400, marked=True)
+
+    text = "User:Is <image> older than <image>? GPT:<answer>Yes.<|endofchunk|><image>User:And this? GPT:<answer>No.<|endofchunk|>"
+    assert processor.tokenizer.decode(example.ids_T) == text
+    assert example.ids_T.count(processor.image_id) == 3
+
+
+def test_characters_are_no_mark_where_pictures_are_frames(processor):
+    turn = Turn("What does <image> mean?", "Nothing.", [bytes_of(1)])
+
+    assert encode("r", [turn], processor, max_tokens=400).ids_T.count(processor.image_id) == 1
+
+
+def test_marks_that_are_not_as_many_as_pictures_name_the_record(processor):
+    turn = Turn("Is <image> older than <image>?", "Yes.", [bytes_of(1)])
+
+    with pytest.raises(TrainingError, match=r"record 'r9' has 1 pictures, .* says <image> 2 times"):
+        encode("r9", [turn], processor, max_tokens=400, marked=True)
+
+
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@given(cut=st.integers(1, 90), media=st.lists(st.integers(0, 2), min_size=1, max_size=3))
+def test_a_cut_takes_no_mark_or_names_the_record(processor, cut, media):
+    turns = [
+        Turn(f"Number {n}?", "It is so.", [bytes_of(n)] * count) for n, count in enumerate(media)
+    ]
+    whole = encode("r", turns, processor, max_tokens=1000)
+    marks = [at for at, token in enumerate(whole.ids_T) if token == processor.image_id]
+
+    if marks and cut <= marks[-1]:
+        with pytest.raises(
+            TrainingError, match=rf"record 'r' shows .* token {marks[-1] + 1}, .* {cut};"
+        ):
+            encode("r", turns, processor, max_tokens=cut)
+    else:
+        example = encode("r", turns, processor, max_tokens=cut)
+        assert example.ids_T == whole.ids_T[:cut]
+        assert example.labels_T == whole.labels_T[:cut]
+        assert example.ids_T.count(processor.image_id) == len(example.pixels_NFCHW) == sum(media)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_corrupt_picture_names_its_record(album, processor, monkeypatch, workers):
+    whole = album.read(album[0].pictures[0])
+    monkeypatch.setattr(album, "read", lambda _: whole[: len(whole) // 2])
+    examples = examples_of(album, processor)
+    loader = DataLoader(examples, batch_size=1, collate_fn=list, num_workers=workers)
+
+    with pytest.raises(PictureError, match=rf"a picture of record '{album[0].id}' cannot be read"):
+        next(iter(loader))

@@ -15,7 +15,8 @@ from trainer.chat import answer  # noqa: E402
 from trainer.config import read_recipe  # noqa: E402
 from trainer.data import Examples  # noqa: E402
 from trainer.errors import CheckpointError, NonFiniteLossError, RunFolderError  # noqa: E402
-from trainer.models.otter import Otter, OtterProcessor  # noqa: E402
+from trainer.models.otter import Otter  # noqa: E402
+from trainer.models.otter_processor import OtterProcessor  # noqa: E402
 from trainer.report import Progress  # noqa: E402
 from trainer.run_folder import RunFolder  # noqa: E402
 from trainer.train import train  # noqa: E402
