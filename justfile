@@ -54,7 +54,7 @@ docs: setup
 
 # Measure speed and memory; results go to benchmarks/results
 bench: setup
-    for script in benchmarks/bench_*.py benchmarks/data/{loader,decode,import_json,legacy_parquet,export,convert_video,full_size}.py benchmarks/curate/{near_text,picture_hash,language,recipe,planted,costs,semantic,diverse,asks,splits,report,review,seeing}.py benchmarks/generation/{speed,clients,start,memory,crash,stale,faults,limits,poison,money,peers}.py; do {{ python }} $script; done
+    for script in benchmarks/bench_*.py benchmarks/data/{loader,decode,import_json,legacy_parquet,export,convert_video,full_size}.py benchmarks/curate/{near_text,picture_hash,language,recipe,planted,costs,semantic,diverse,asks,splits,report,review,seeing}.py benchmarks/train/{fuyu_step,mpt_step,idefics_step,generate,packing}.py benchmarks/generation/{speed,clients,start,memory,crash,stale,faults,limits,poison,money,peers}.py; do {{ python }} $script; done
 
 # Run the dataset's tests with the oldest DuckDB that is supported; all other packages are those of .venv
 test-duckdb-1: setup
