@@ -11,7 +11,6 @@ import gc
 import os
 import sys
 from collections.abc import Iterator
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -189,8 +188,17 @@ def chat(
             if as_json:
                 typer.echo(one.ask(asked).json())
             else:
-                one.ask(asked, partial(typer.echo, nl=False))
+                one.ask(asked, _write)
                 typer.echo()
+
+
+def _write(answer: str) -> None:
+    """Write a piece of an answer; a terminal must not obey what a model says."""
+    if sys.stdout.isatty():
+        from mimicit.inline import plain
+
+        answer = plain(answer)
+    typer.echo(answer, nl=False)
 
 
 def _questions() -> Iterator[str]:

@@ -10,7 +10,9 @@ for the same seed.
 
 import io
 import json
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,13 +25,14 @@ from transformers.generation.streamers import BaseStreamer
 
 from mimicit.errors import PictureError
 from mimicit.media import video as videos
-from mimicit.media.picture import decode
+from mimicit.media.picture import MAX_BYTES, decode
 from trainer.errors import TrainingError
 from trainer.loading import FAMILIES, Message, load
 
 FRAMES = 8
 """Of a video, where neither the caller nor the model says how many."""
 Write = Callable[[str], object]
+_DRAWING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +121,10 @@ class Chat:
             write: Called with each piece of the answer as it comes; together they are the answer. Several beams come as one piece.
 
         Raises:
-            TrainingError: the conversation is longer than the model reads.
+            TrainingError: the conversation is longer than the model reads, or the question is no text.
         """
+        if not _is_whole(question):
+            raise TrainingError(f"the question {question!r} has bytes in it that are no UTF-8")
         content = [*self.shown, {"type": "text", "text": question}]
         asked = [*self.messages, {"role": "user", "content": content}]
         try:
@@ -142,10 +147,8 @@ class Chat:
             )
         family = FAMILIES[self.model.config.model_type]
         piecewise = write is not None and self.sampling.beams == 1
-        # The seed of a conversation, so that its second question is not drawn as its first.
         device = self.model.device
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(int(torch.randint(2**62, (), generator=self._generator)))
+        with self._seeded(device) if self.sampling.temperature else nullcontext():
             written_1T = self.model.generate(
                 **{
                     name: value.to(device) if isinstance(value, Tensor) else value
@@ -163,6 +166,16 @@ class Chat:
         if write and not piecewise:
             write(answer)
         return answer, len(new)
+
+    @contextmanager
+    def _seeded(self, device: torch.device) -> Iterator[None]:
+        """Draw by this conversation's seed; its second answer is not drawn as its first.
+
+        `generate` draws by torch's own numbers, which all threads share: so one draws at a time.
+        """
+        with _DRAWING, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(int(torch.randint(2**62, (), generator=self._generator)))
+            yield
 
 
 class Pieces(BaseStreamer):  # type: ignore[misc, unused-ignore]
@@ -296,6 +309,19 @@ def _times(path: Path) -> list[float]:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)  # what has no end, as a device, says no size either
     except OSError as error:
         raise PictureError(f"the picture {str(path)!r} cannot be read: {error.strerror}") from None
+    if len(data) > MAX_BYTES:
+        raise PictureError(f"the picture {str(path)!r} is larger than {MAX_BYTES >> 20} MiB")
+    return data
+
+
+def _is_whole(text: str) -> bool:
+    """Say whether a text is one: Python keeps bytes that are none as halves of letters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,11 +1,11 @@
 """Checkpoints: all that a run needs to go on as if it had never stopped.
 
-    checkpoints/step-000100/model.safetensors · training.pt (optimizer, random state) · state.json
+    checkpoints/step-000100/model.safetensors · training.pt (optimizer) · state.json
     checkpoints/latest      the name of the newest whole one
 
 A checkpoint is written beside its name, renamed, and only then pointed at: whatever kills the process, `latest` leads to a
-whole one. The learning rate and the order of the data are functions of the step's number, so they need no state. Nothing is
-unpickled but tensors and numbers.
+whole one. The learning rate, the order of the data and what dropout leaves out are functions of the step's number, so they need
+no state. Nothing is unpickled but tensors and numbers.
 """
 
 import json
@@ -45,8 +45,7 @@ def save(folder: Path, model: nn.Module, optimizer: Any, *, step: int, keep: int
     staged.mkdir(parents=True)
 
     save_model(model, str(staged / "model.safetensors"))
-    training = {"optimizer": optimizer.state_dict(), "random": random_state()}
-    torch.save(training, staged / "training.pt")
+    torch.save({"optimizer": optimizer.state_dict()}, staged / "training.pt")
     write_json(staged / "state.json", {"step": step})
 
     staged.rename(target)
@@ -74,26 +73,12 @@ def restore(checkpoint: Path, model: nn.Module, optimizer: Any) -> int:
         load_model(model, str(checkpoint / "model.safetensors"))
         training = torch.load(checkpoint / "training.pt", map_location="cpu", weights_only=True)
         optimizer.load_state_dict(training["optimizer"])
-        set_random_state(training["random"])
         return int(json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))["step"])
     except UNREADABLE as error:
         raise CheckpointError(
             f"the checkpoint {str(checkpoint)!r} cannot be read ({error}); write the name of another one "
             f"into {str(checkpoint.with_name('latest'))!r}, or delete the folder to start over"
         ) from error
-
-
-def random_state() -> dict[str, torch.Tensor]:
-    state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
-
-
-def set_random_state(state: dict[str, torch.Tensor]) -> None:
-    torch.set_rng_state(state["cpu"])
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])
 
 
 def _name(step: int) -> str:

@@ -4,23 +4,29 @@ Every setting is a field below, with its unit; a key without a field is an error
 here imports torch, so a recipe is checked in milliseconds.
 """
 
-import dataclasses
-import difflib
-import re
-import tomllib
-import types
-import typing
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from mimicit.errors import RecipeError
 
-RECIPES = Path(__file__).parent / "recipes"
-
 Part = Literal["perceiver", "gates", "embeddings", "new_tokens", "vision", "language", "all"]
 """A part of a model that can be trained or left as it is; `trainer.trainable` says what it holds in each family."""
+
+
+def _divides(part: int, whole: int, part_name: str, whole_name: str) -> None:
+    if part < 1 or whole % part:
+        raise RecipeError(f"{part_name} is {part}, which does not divide {whole_name} = {whole}")
+
+
+def _at_least(
+    least: int, settings: Any, section: str, *names: str, but: tuple[str, ...] = ()
+) -> None:
+    """Refuse smaller numbers; without names, in the whole section."""
+    for name in names or [name for name in settings.__slots__ if name not in but]:
+        value = getattr(settings, name)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number and value < least:
+            raise RecipeError(f"{section}.{name} is {value}, but must be at least {least}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +43,7 @@ class Vision:
     num_attention_heads: int
 
     def __post_init__(self) -> None:
+        _at_least(1, self, "model.vision")
         _divides(self.patch_size, self.image_size, "model.vision.patch_size", "image_size")
         _divides(
             self.num_attention_heads,
@@ -54,6 +61,9 @@ class Perceiver:
     num_latents: int = 64
     ff_mult: int = 4
 
+    def __post_init__(self) -> None:
+        _at_least(1, self, "model.perceiver")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossAttention:
@@ -61,39 +71,65 @@ class CrossAttention:
     dim_head: int = 64
     ff_mult: int = 4
 
+    def __post_init__(self) -> None:
+        _at_least(1, self, "model.cross_attention")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
     """The language model; the names are those of transformers."""
 
-    model_type: Literal["llama"] = "llama"
+    model_type: Literal["llama", "mistral", "qwen3", "gemma3_text", "gpt_neox", "mpt"] = "llama"
     hidden_size: int
     intermediate_size: int
+    """For mpt a multiple of hidden_size."""
     num_hidden_layers: int
     num_attention_heads: int
-    num_key_value_heads: int
+    num_key_value_heads: int | None = None
+    """Heads that share one head of keys and values make fewer of these; absent: as many as the others. gpt_neox has no such thing."""
+    head_dim: int | None = None
+    """Width of a head; absent: hidden_size / num_attention_heads, as it always is for gpt_neox and mpt."""
     max_position_embeddings: int
     """Tokens."""
     initializer_range: float = 0.02
     tie_word_embeddings: bool = False
+    """The output head is the input embedding; always so for mpt."""
 
     def __post_init__(self) -> None:
-        _divides(
-            self.num_attention_heads,
-            self.hidden_size,
-            "model.text.num_attention_heads",
-            "hidden_size",
-        )
-        _divides(
-            self.num_key_value_heads,
-            self.num_attention_heads,
-            "model.text.num_key_value_heads",
-            "num_attention_heads",
-        )
+        _at_least(1, self, "model.text", but=("initializer_range",))
+        _at_least(0, self, "model.text", "initializer_range")
+        heads = self.num_attention_heads
+        if self.head_dim is None:
+            _divides(heads, self.hidden_size, "model.text.num_attention_heads", "hidden_size")
+        _divides(self.kv_heads, heads, "model.text.num_key_value_heads", "num_attention_heads")
+        plain = self.model_type in ("gpt_neox", "mpt")
+        if plain and self.head_dim not in (None, self.hidden_size // heads):
+            raise RecipeError(
+                f"model.text.head_dim is {self.head_dim}, but a head of {self.model_type} has hidden_size / "
+                f"num_attention_heads = {self.hidden_size // heads}; leave it out"
+            )
+        if self.model_type == "gpt_neox" and self.kv_heads != heads:
+            raise RecipeError(
+                f"model.text.num_key_value_heads is {self.kv_heads}, but gpt_neox has as many as "
+                f"num_attention_heads = {heads}; leave it out"
+            )
+        if self.model_type == "mpt":
+            _divides(
+                self.hidden_size,
+                self.intermediate_size,
+                "model.text.hidden_size",
+                "intermediate_size",
+            )
+
+    @property
+    def kv_heads(self) -> int:
+        return self.num_key_value_heads or self.num_attention_heads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
+    """An Otter with random weights."""
+
     tokenizer: str
     """`train`, or a name or folder that transformers' AutoTokenizer knows."""
     vocab_size: int = 1024
@@ -107,6 +143,29 @@ class Model:
     perceiver: Perceiver = Perceiver()
     cross_attention: CrossAttention = CrossAttention()
     text: Text
+
+    def __post_init__(self) -> None:
+        names = ("vocab_size", "cross_attn_every_n_layers", "max_num_frames")
+        _at_least(1, self, "model", *names)
+        if self.cross_attn_every_n_layers > self.text.num_hidden_layers:
+            raise RecipeError(
+                f"model.cross_attn_every_n_layers is {self.cross_attn_every_n_layers}, but the language model has only "
+                f"model.text.num_hidden_layers = {self.text.num_hidden_layers}, so none of them would see a picture"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedModel:
+    """An Otter to go on from, with all that it is; a recipe says this in place of `Model`."""
+
+    start: str
+    """Folder of a model, as `syphus checkpoint convert` and `save_pretrained` write it, or of a finished run."""
+
+    def __post_init__(self) -> None:
+        if not self.start.strip():
+            raise RecipeError(
+                "model.start is empty; name the folder of the model to go on from: --set model.start=DIR"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +188,8 @@ class Data:
     """MiB of decoded and resized pictures kept in memory, per process."""
 
     def __post_init__(self) -> None:
+        _at_least(1, self, "data", "max_tokens", "max_row_tokens")
+        _at_least(0, self, "data", "workers", "picture_cache_mb")
         if self.max_row_tokens is not None and self.max_row_tokens < self.max_tokens:
             raise RecipeError(
                 f"data.max_row_tokens is {self.max_row_tokens}, but an example may have data.max_tokens = {self.max_tokens}, and "
@@ -165,8 +226,13 @@ class Lora:
     def __post_init__(self) -> None:
         if self.r < 0:
             raise RecipeError(f"lora.r is {self.r}, but must be at least 1, or 0 for no adapters")
+        _at_least(0, self, "lora", "alpha")
         if self.targets == ():
             raise RecipeError("lora.targets is empty; leave it out for those usual for the model")
+        if self.targets is not None and not self.r:
+            raise RecipeError(
+                f"lora.targets is {', '.join(self.targets)}, but lora.r is 0, so there are no adapters; set lora.r, to 8 say"
+            )
         if not 0 <= self.dropout < 1:
             raise RecipeError(f"lora.dropout is {self.dropout}, but must be at least 0 and below 1")
 
@@ -182,6 +248,15 @@ class Optim:
     beta1: float = 0.9
     beta2: float = 0.95
     max_grad_norm: float = 1.0
+    """Gradients are made smaller where all of them together are longer."""
+
+    def __post_init__(self) -> None:
+        _at_least(0, self, "optim")
+        for name in ("beta1", "beta2"):
+            if getattr(self, name) >= 1:
+                raise RecipeError(f"optim.{name} is {getattr(self, name)}, but must be below 1")
+        if not self.max_grad_norm:
+            raise RecipeError("optim.max_grad_norm is 0, so nothing would be learned")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,14 +283,13 @@ class Run:
     """Checkpoints that stay."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "micro_batch_size", "save_every", "keep"):
-            if getattr(self, name) < 1:
-                raise RecipeError(f"run.{name} is {getattr(self, name)}, but must be at least 1")
+        _at_least(1, self, "run", "steps", "batch_size", "micro_batch_size", "save_every", "keep")
+        _at_least(0, self, "run", "seed", "stop_below", "max_seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    model: Model
+    model: Model | SavedModel
     data: Data = field(default_factory=Data)
     trainable: Trainable = Trainable()
     lora: Lora = Lora()
@@ -233,147 +307,10 @@ class TrainConfig:
             raise RecipeError(
                 "trainable.parts is empty and lora.r is 0, so nothing would be trained"
             )
+        if isinstance(self.model, SavedModel):
+            return
         if self.data.max_tokens > self.model.text.max_position_embeddings:
             raise RecipeError(
                 f"data.max_tokens is {self.data.max_tokens}, but the language model has only "
                 f"model.text.max_position_embeddings = {self.model.text.max_position_embeddings}"
             )
-
-
-def read_recipe(recipe: str, overrides: Sequence[str] = ()) -> TrainConfig:
-    """Read a recipe, by name or path, and apply overrides such as `optim.lr=1e-3`.
-
-    Raises:
-        RecipeError: no such recipe, an unknown key, a value of the wrong type, or an impossible combination.
-    """
-    path = find_recipe(recipe)
-    source = path.read_text(encoding="utf-8")
-    try:
-        table = tomllib.loads(source)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{str(path)!r} is not TOML: {error}") from None
-    from_command_line = {_override(table, text) for text in overrides}
-
-    def place(key: str) -> str:
-        if key in from_command_line:
-            return "--set"
-        line = _line_of(source, key)
-        return f"{path.name}, line {line}" if line else path.name
-
-    return _build(TrainConfig, table, (), place)  # type: ignore[no-any-return]
-
-
-def find_recipe(recipe: str) -> Path:
-    path = Path(recipe) if recipe.endswith(".toml") else RECIPES / f"{recipe}.toml"
-    if not path.is_file():
-        names = ", ".join(sorted(path.stem for path in RECIPES.glob("*.toml")))
-        raise RecipeError(
-            f"there is no recipe {recipe!r}; give the path of a .toml file, or one of: {names}"
-        )
-    return path
-
-
-def _build(cls: Any, table: dict[str, Any], above: tuple[str, ...], place: Any) -> Any:
-    """Turn a TOML table into a dataclass, checking every key and type on the way."""
-    hints = typing.get_type_hints(cls)
-    values = {}
-    for name, value in table.items():
-        key = ".".join((*above, name))
-        if name not in hints:
-            raise RecipeError(f"{place(key)}: there is no setting {key!r}{_suggest(key)}")
-        if dataclasses.is_dataclass(hints[name]):
-            if not isinstance(value, dict):
-                raise RecipeError(f"{place(key)}: {key!r} is a section, not the value {value!r}")
-            values[name] = _build(hints[name], value, (*above, name), place)
-        else:
-            values[name] = _checked(hints[name], value, key, place)
-    for missing in dataclasses.fields(cls):
-        if missing.name not in values and _is_required(missing):
-            key = ".".join((*above, missing.name))
-            raise RecipeError(f"{place('.'.join(above))}: the setting {key!r} is missing")
-    return cls(**values)
-
-
-def _checked(hint: Any, value: Any, key: str, place: Any) -> Any:
-    """Return a value of the hinted type; a whole number may stand for a float."""
-    arms = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    for arm in arms:
-        if typing.get_origin(arm) is tuple:
-            if isinstance(value, str) and place(key) == "--set":
-                value = [part.strip() for part in value.split(",") if part.strip()]
-            if isinstance(value, list):
-                return tuple(_checked(typing.get_args(arm)[0], item, key, place) for item in value)
-            continue
-        if typing.get_origin(arm) is Literal:
-            if value in typing.get_args(arm):
-                return value
-        elif arm is float and type(value) is int:
-            return float(value)
-        elif type(value) is arm:
-            return value
-    wanted = " or ".join(_describe(arm) for arm in arms if arm is not types.NoneType)
-    raise RecipeError(f"{place(key)}: {key!r} must be {wanted}, not {value!r}")
-
-
-def _describe(hint: Any) -> str:
-    if typing.get_origin(hint) is tuple:
-        return f"a list, each {_describe(typing.get_args(hint)[0])}"
-    if typing.get_origin(hint) is Literal:
-        return "one of " + ", ".join(repr(choice) for choice in typing.get_args(hint))
-    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[hint]
-
-
-def _override(table: dict[str, Any], text: str) -> str:
-    """Set one `a.b=value` in the table, and return its key."""
-    key, equals, raw = (part.strip() for part in text.partition("="))
-    if not (key and equals):
-        raise RecipeError(f"--set {text!r} is not of the form section.key=value")
-    try:
-        value = tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = raw  # a text does not need quotes on the command line
-    *sections, name = key.split(".")
-    for section in sections:
-        table = table.setdefault(section, {})
-        if not isinstance(table, dict):
-            raise RecipeError(
-                f"--set: {key!r} goes below a value that is not a section{_suggest(key)}"
-            )
-    table[name] = value
-    return key
-
-
-def _line_of(source: str, key: str) -> int | None:
-    """Find where a recipe writes a key, or opens a section."""
-    section = ""
-    for number, line in enumerate(source.splitlines(), start=1):
-        if header := re.match(r"\s*\[([^\]]+)\]", line):
-            section = header[1].strip()
-            found = section == key
-        else:
-            name = line.partition("=")[0].strip()
-            found = bool(name) and f"{section}.{name}".lstrip(".") == key
-        if found:
-            return number
-    return None
-
-
-def _suggest(key: str) -> str:
-    close = difflib.get_close_matches(key, list(_keys(TrainConfig)), n=2)
-    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
-
-
-def _keys(cls: Any, above: str = "") -> Iterator[str]:
-    for name, hint in typing.get_type_hints(cls).items():
-        yield above + name
-        if dataclasses.is_dataclass(hint):
-            yield from _keys(hint, f"{above}{name}.")
-
-
-def _is_required(field: dataclasses.Field[Any]) -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-
-
-def _divides(part: int, whole: int, part_name: str, whole_name: str) -> None:
-    if part < 1 or whole % part:
-        raise RecipeError(f"{part_name} is {part}, which does not divide {whole_name} = {whole}")

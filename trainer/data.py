@@ -18,10 +18,12 @@ from torch.utils.data import Dataset
 
 from mimicit.errors import MimicitError, PictureError
 from mimicit.media import tensors
+from mimicit.media.picture import decode
 from mimicit.snapshot import Picture, Row, Snapshot
 from trainer.batch import Batch, Example
 from trainer.encode import encode
-from trainer.models.otter_processor import OtterProcessor, Turn
+from trainer.models.otter_processor import OtterProcessor
+from trainer.models.turns import Turn
 
 FILLER = -1
 """Stands for an example that teaches nothing: every device must have as many as the others."""
@@ -103,7 +105,7 @@ class Examples(Dataset[Example]):
             max_tokens: Of one example; what an answer has more is cut.
             max_frames: That the model takes of one medium; None: any number.
             pictures: What several pictures of one record are: the frames of one medium, or a medium each.
-            decode: How exactly.
+            decode: How exactly; pictures that are cut to a square are always as Pillow has them.
             cache_bytes: Pictures kept in memory, at most.
         """
         self.snapshot = snapshot
@@ -156,9 +158,12 @@ class Examples(Dataset[Example]):
             return self._cache[picture]
         try:
             data = self.snapshot.read(picture)
-            found = tensors.pixels(
-                data, self.processor.image_size, name=picture.shard, quality=self.decode
-            )
+            if self.processor.geometry == "squash":
+                found = tensors.pixels(
+                    data, self.processor.image_size, name=picture.shard, quality=self.decode
+                )
+            else:
+                found = self.processor.resized(decode(data, name=picture.shard))
         except (PictureError, OSError) as error:
             raise PictureError(f"a picture of record {row.id!r} cannot be read: {error}") from error
         # Kept until the memory is full and never thrown out: in a random order no picture is better than another.

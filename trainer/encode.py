@@ -17,7 +17,8 @@ from torch import Tensor
 from trainer.batch import Example
 from trainer.errors import TrainingError
 from trainer.masking import answer_labels
-from trainer.models.otter_processor import IMAGE, OtterProcessor, Turn
+from trainer.models.otter_processor import IMAGE, OtterProcessor
+from trainer.models.turns import Turn
 
 
 def encode(
@@ -41,13 +42,15 @@ def encode(
     Raises:
         TrainingError: the marks in a question are not as many as its media, or an `<image>` lies beyond `max_tokens`.
     """
-    if marked and any(IMAGE in turn.question for turn in turns):
-        ids_T = _begin(processor)
-        for turn in turns:
-            ids_T += _marked(record_id, turn, processor)
-    else:
-        ids_T, _ = processor.conversation(turns)
-    media = cast(list[Tensor], [medium for turn in turns for medium in turn.media])
+    for turn in turns if marked else ():
+        marks = turn.question.count(IMAGE)
+        if marks not in (0, len(turn.media)):
+            raise TrainingError(
+                f"record {record_id!r} has {len(turn.media)} pictures, but its question says {IMAGE} {marks} times; "
+                "correct the record, or leave it out with data.where"
+            )
+    ids_T, shown = processor.conversation(turns, marked=marked)
+    media = cast(list[Tensor], shown)
     kept = ids_T[:max_tokens]
     if kept.count(processor.image_id) < len(media):
         last = len(ids_T) - ids_T[::-1].index(processor.image_id)
@@ -58,29 +61,6 @@ def encode(
     labels_T = answer_labels(kept, answer=processor.answer_id, end=processor.end_id)
     frames_N = tuple(len(medium) for medium in media)
     return Example(record_id, kept, labels_T, _pixels(media, processor), frames_N)
-
-
-def _begin(processor: OtterProcessor) -> list[int]:
-    bos = processor.tokenizer.bos_token_id
-    return [] if bos is None else [int(bos)]
-
-
-def _marked(record_id: str, turn: Turn, processor: OtterProcessor) -> list[int]:
-    """Return the tokens of a turn whose question may say where its media stand."""
-    marks = turn.question.count(IMAGE)
-    if not marks:
-        ids, _ = processor.conversation([turn])
-        return ids[len(_begin(processor)) :]
-    if marks != len(turn.media):
-        raise TrainingError(
-            f"record {record_id!r} has {len(turn.media)} pictures, but its question says {IMAGE} {marks} times; "
-            "correct the record, or leave it out with data.where"
-        )
-    ids = []
-    for piece in f"User:{turn.question.strip()} GPT:".split(IMAGE):
-        encoded = processor.tokenizer(piece, add_special_tokens=False, split_special_tokens=True)
-        ids += [*encoded["input_ids"], processor.image_id]
-    return [*ids[:-1], processor.answer_id, *processor.reply(turn.answer or "")]
 
 
 def _pixels(media: Sequence[Tensor], processor: OtterProcessor) -> Tensor:

@@ -15,13 +15,18 @@ from typing import Any
 import torch
 from transformers.utils import logging as transformers_logging
 
+from mimicit.inline import short
 from trainer.errors import RunFolderError
+from trainer.quiet import quiet
 from trainer.run_folder import RunFolder
 
 Message = Mapping[str, Any]
 """In transformers' form: {"role": "user" or "assistant", "content": parts of type text, image or video}."""
 SHOWN = 5
 """Names of weights that an error lists."""
+LONGEST = 300
+"""Letters of what a library or a file says, in an error."""
+CONVERTED = "A published checkpoint of another layout is converted by `syphus checkpoint convert`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ def _called(processor: Any, messages: Sequence[Message]) -> Mapping[str, Any]:
 
 def _sampled(processor: Any, messages: Sequence[Message]) -> Mapping[str, Any]:
     from trainer.models.fuyu_batch import padded
-    from trainer.models.otter_processor import turns_of
+    from trainer.models.turns import turns_of
 
     turns = [([*turn.media, turn.question], turn.answer) for turn in turns_of(messages)]
     batch = padded([processor.sample(turns)], pad_id=processor.pad_id, side="left")
@@ -87,8 +92,10 @@ FAMILIES = {
 }
 
 
-def load(path: Path) -> tuple[Any, Any]:
+def load(path: Path, *, device: str | None = None) -> tuple[Any, Any]:
     """Return the model and the processor of a training run, or of a folder that `save_pretrained` wrote.
+
+    `device` None is a GPU, where there is one.
 
     Raises:
         RunFolderError: there is no model (yet), it is of another family or incomplete, or its weights are a pickle.
@@ -99,25 +106,31 @@ def load(path: Path) -> tuple[Any, Any]:
     transformers_logging.disable_progress_bar()
     model_class, processor_class = family.classes()
     try:
-        model, found = model_class.from_pretrained(
-            folder, use_safetensors=True, output_loading_info=True, local_files_only=True
-        )
-        processor = processor_class.from_pretrained(
-            folder, trust_remote_code=False, local_files_only=True
-        )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise RunFolderError(f"the model in {str(path)!r} cannot be read: {error}") from error
-    for kind in ("missing", "unexpected", "mismatched"):
-        if keys := sorted(map(str, found[f"{kind}_keys"])):
+        with quiet():
+            model, found = model_class.from_pretrained(
+                folder,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
+                local_files_only=True,
+            )
+            processor = processor_class.from_pretrained(
+                folder, trust_remote_code=False, local_files_only=True
+            )
+    except Exception as error:  # values of wrong types raise whatever they meet
+        said = short(str(error) or type(error).__name__, LONGEST)
+        raise RunFolderError(f"the model in {str(path)!r} cannot be read: {said}") from error
+    for kind in ("mismatched", "missing", "unexpected"):
+        if keys := sorted(map(_named, found[f"{kind}_keys"])):
             more = f" and {len(keys) - SHOWN:,} more" if len(keys) > SHOWN else ""
             raise RunFolderError(
-                f"the weights in {str(path)!r} do not fit its config.json: {kind} are "
-                f"{', '.join(keys[:SHOWN])}{more}"
+                f"the weights in {str(path)!r} do not fit its config.json: {kind} are {', '.join(keys[:SHOWN])}{more}. "
+                f"{CONVERTED}"
             )
     # Folders of older runs do not say it beside the processor.
     if getattr(processor, "max_frames", 0) is None:
         processor.max_frames = model.config.max_num_frames
-    return model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), processor
+    return model.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu")), processor
 
 
 def model_folder(path: Path) -> Path:
@@ -144,16 +157,23 @@ def _model_type(folder: Path) -> str:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         found = config.get("model_type")
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise RunFolderError(
             f"{str(folder / 'config.json')!r} is no model's config: {error}"
         ) from None
-    if found not in FAMILIES:
+    if not isinstance(found, str) or found not in FAMILIES:
         raise RunFolderError(
             f"the model in {str(folder)!r} is of the family {found!r}, which is not asked here; families are {', '.join(FAMILIES)}. "
-            "a published checkpoint of another layout is converted by `syphus checkpoint convert`"
+            f"{CONVERTED}"
         )
-    return str(found)
+    return found
+
+
+def _named(key: Any) -> str:
+    """Name a weight, and its shapes where there are two."""
+    name, *shapes = [key] if isinstance(key, str) else key
+    sizes = " and not ".join("×".join(map(str, shape)) for shape in shapes)
+    return short(name, LONGEST) + (f" ({sizes})" if sizes else "")
 
 
 def _need_safetensors(folder: Path) -> None:

@@ -149,9 +149,3 @@ def resampled(records: Sequence[Record], number: int) -> list[Record]:
         return draw.sample(records, number)
     rounds, left = divmod(number, len(records))
     return list(records) * rounds + draw.choices(records, k=left)
-
-
-def frame_numbers(frames: int, wanted: int) -> list[int]:
-    """Return which frames of a clip are shown: from the first to the last, evenly, rounded down; few are repeated."""
-    # In NumPy's own steps: computed otherwise, a place that is a whole number could come out just below it.
-    return [int(place) for place in np.linspace(0, frames - 1, wanted)]

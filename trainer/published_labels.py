@@ -1,4 +1,4 @@
-"""How the published trainer chose what is taught, and which pictures Idefics' tokens see.
+"""How the published trainer chose what is taught.
 
 Ours is `trainer.masking.answer_labels`. On rows whose answers are all whole, each with one mark and one end, the two differ in one
 thing: the published rule also teaches every `</s>`. On others the published rule
@@ -8,9 +8,10 @@ thing: the published rule also teaches every `</s>`. On others the published rul
 - teaches an `<answer>` inside an answer;
 - teaches padding where the tokenizer pads with `</s>`.
 
-It is here so that published runs can be repeated and compared, never as a default.
+OtterHD had a rule of its own (`otterhd_labels`). They are here so that published runs can be repeated and compared, never as a
+default. Which picture Idefics' tokens see is as published: `trainer.models.idefics_processor.picture_mask` with `end`.
 
-Letters: B rows, T tokens, N pictures.
+Letters: B rows, T tokens.
 """
 
 from collections.abc import Collection, Sequence
@@ -78,31 +79,29 @@ def pad_right(rows: Sequence[Sequence[int]], fill: int) -> list[list[int]]:
     return [[*row, *[fill] * (longest - len(row))] for row in rows]
 
 
-def idefics_image_mask(
-    ids_BT: Sequence[Sequence[int]], *, image: int, eos: int, pictures: int
-) -> list[list[list[int]]]:
-    """Say which picture each token of Idefics sees (mask_BTN, 0 or 1): the last one before it in the same text.
+def otterhd_labels(ids_T: Sequence[int], *, answer: int) -> list[int]:
+    """Label one row of OtterHD: from behind the first `answer` up to the second, which `otterhd_end` turns into an end.
 
-        ids      Look <image> What <image> And </s> Look
-        picture    -     1     1      2     2    2    -
+    Right for one turn. Of two turns this teaches the first answer and the *second question*; `FuyuProcessor.sample` does not.
 
-    Args:
-        ids_BT: The rows.
-        image: `<image>`.
-        eos: The end of a text, after which no picture is seen until the next one.
-        pictures: N, the most of a row.
+    Raises:
+        ValueError: the row has only one `answer` (the published code crashes there).
     """
-    return [_picture_seen(ids_T, image=image, eos=eos, pictures=pictures) for ids_T in ids_BT]
+    marks = [at for at, token in enumerate(ids_T) if token == answer]
+    if len(marks) == 1:
+        raise ValueError(
+            f"token {answer} occurs once in the row; the published labels need it twice"
+        )
+    first, second = marks[:2] if marks else (len(ids_T), len(ids_T))
+    return [token if first < at <= second else IGNORED for at, token in enumerate(ids_T)]
 
 
-def _picture_seen(ids_T: Sequence[int], *, image: int, eos: int, pictures: int) -> list[list[int]]:
-    rows = []
-    shown, seen = 0, -1
-    for token in ids_T:
-        if token == image:
-            seen = shown
-            shown += 1
-        rows.append([int(nth == seen) for nth in range(pictures)])
-        if token == eos:
-            seen = -1
-    return rows
+def otterhd_end(
+    ids_T: Sequence[int], labels_T: Sequence[int], *, answer: int, end: int
+) -> tuple[list[int], list[int]]:
+    """Return ids and labels with `end` in place of the last of two or more `answer`."""
+    marks = [at for at, token in enumerate(ids_T) if token == answer]
+    new_ids, new_labels = list(ids_T), list(labels_T)
+    if len(marks) > 1:
+        new_ids[marks[-1]] = new_labels[marks[-1]] = end
+    return new_ids, new_labels

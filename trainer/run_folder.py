@@ -16,7 +16,7 @@ need another folder.
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +45,10 @@ class RunFolder:
         Raises:
             RunFolderError: it belongs to another run, or holds other things.
         """
-        mine = json.loads(json.dumps({**asdict(config), "snapshot": snapshot}))
+        mine = _plain({**asdict(config), "snapshot": snapshot})
         if self.settings.exists():
             theirs = json.loads(self.settings.read_text(encoding="utf-8"))
+            _fill_in(theirs, config)
             if changes := list(_changes(theirs, mine)):
                 raise RunFolderError(
                     f"{str(self.path)!r} holds a run with other settings ({'; '.join(changes[:3])}); "
@@ -72,6 +73,24 @@ def write_json(path: Path, value: Any) -> None:
     staged = path.with_name(f".{path.name}")
     staged.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     staged.replace(path)
+
+
+def _plain(value: Any) -> Any:
+    """Return settings as JSON gives them back."""
+    return json.loads(json.dumps(value, default=asdict))
+
+
+def _fill_in(theirs: dict[str, Any], settings: Any) -> None:
+    """Add the settings that did not exist when a folder was made: what was done then is their default now."""
+    for setting in fields(settings):
+        mine = getattr(settings, setting.name)
+        if is_dataclass(mine) and isinstance(theirs.get(setting.name), dict):
+            _fill_in(theirs[setting.name], mine)
+        elif setting.name not in theirs:
+            if setting.default is not MISSING:
+                theirs[setting.name] = _plain(setting.default)
+            elif setting.default_factory is not MISSING:
+                theirs[setting.name] = _plain(setting.default_factory())
 
 
 def _changes(old: dict[str, Any], new: dict[str, Any], above: str = "") -> Iterator[str]:

@@ -1,6 +1,7 @@
 """A whole training run, from a dataset folder to a model, top to bottom."""
 
 import math
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -8,8 +9,10 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from transformers.utils import logging as transformers_logging
 
 from mimicit.progress import duration
@@ -17,14 +20,15 @@ from mimicit.snapshot import Snapshot, freeze
 from mimicit.store import Store
 from trainer import checkpoint, lora, report, trainable
 from trainer.batch import Batch
-from trainer.build import let_pack, make_batches, make_model, make_processor, make_trainable
-from trainer.config import TrainConfig, read_recipe
+from trainer.build import let_pack, make_batches, make_parts, make_trainable
+from trainer.config import TrainConfig
 from trainer.data import Plan
-from trainer.errors import NonFiniteLossError, RunFolderError
+from trainer.errors import NonFiniteLossError, RunFolderError, TrainingError
 from trainer.interrupt import Interrupt
 from trainer.models.otter import Otter
 from trainer.models.otter_processor import OtterProcessor
 from trainer.optim import learning_rate, make_optimizer
+from trainer.recipe import read_recipe
 from trainer.run_folder import RunFolder, write_json
 from trainer.steps import Steps
 
@@ -60,7 +64,7 @@ def train(
     """
     transformers_logging.disable_progress_bar()
     config = read_recipe(recipe, overrides)
-    accelerator = Accelerator(mixed_precision=config.run.precision)
+    accelerator = new_accelerator(config.run.precision)
     leads = accelerator.is_main_process
     progress = progress if progress and leads else report.Progress(silent=not leads)
     folder = RunFolder(out)
@@ -79,15 +83,14 @@ def train(
     # Build.
     torch.manual_seed(config.run.seed)
     with accelerator.main_process_first():
-        processor = make_processor(folder, config.model, snapshot)
-    model = make_model(config.model, processor)
+        processor, model = make_parts(folder, config, snapshot)
     if config.data.max_row_tokens:
         let_pack(model)
     make_trainable(model, config)
     optimizer = make_optimizer(model, config.optim)
     start = 0 if newest is None else checkpoint.restore(newest, model, optimizer)
     log = report.read(folder.log, up_to=start)
-    parts = trainable.table(model)
+    parts, max_frames = trainable.table(model), model.config.max_num_frames
     model, optimizer = accelerator.prepare(model, optimizer)
     plan = Plan(
         records=len(snapshot),
@@ -97,7 +100,7 @@ def train(
         rank=accelerator.process_index,
         world=accelerator.num_processes,
     )
-    batches = make_batches(config, snapshot, processor, plan, start=start)
+    batches = make_batches(config, snapshot, processor, plan, max_frames=max_frames, start=start)
     steps = Steps(dataset, out, snapshot.digest, plan, say=progress.say)
     if leads:
         report.rewrite(folder.log, log)
@@ -123,6 +126,7 @@ def train(
                 accelerator, model, optimizer, batches, plan, config, step=step, lr=lr
             )
             log.append(entry)
+            need_answers(log, config, plan)
             if leads:
                 report.append(folder.log, entry)
                 steps.add(entry)
@@ -148,6 +152,24 @@ def train(
     return result
 
 
+def new_accelerator(precision: str) -> Accelerator:
+    """Join the other processes of the run.
+
+    Raises:
+        TrainingError: they were started, but do not know each other, so that each would train alone in the same folder.
+    """
+    # accelerate keeps the precision of a process's first run.
+    AcceleratorState._reset_state()
+    accelerator = Accelerator(mixed_precision=precision)
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != world:
+        raise TrainingError(
+            f"{world} processes were started, but each trains for itself on {accelerator.device}; "
+            "on a machine without GPUs set ACCELERATE_USE_CPU=true"
+        )
+    return accelerator
+
+
 def train_step(
     accelerator: Accelerator,
     model: torch.nn.Module,
@@ -161,6 +183,8 @@ def train_step(
 ) -> report.StepLog:
     """Update the weights once. The loss is a mean over all taught tokens of the step, however they are cut into batches."""
     began = time.perf_counter()
+    # What dropout leaves out is a function of the step and the process, so that a resumed run does the same.
+    torch.manual_seed(step_seed(config.run.seed, step, accelerator.process_index))
     group = [batch for _ in plan.micro_batches(step) for batch in next(batches)]
     waited = time.perf_counter() - began
 
@@ -192,7 +216,8 @@ def train_step(
     grad_norm = accelerator.clip_grad_norm_(model.parameters(), config.optim.max_grad_norm)
     for parameters in optimizer.param_groups:
         parameters["lr"] = lr
-    optimizer.step()
+    if taught:  # else weights would still decay, and go on as they went
+        optimizer.step()
     optimizer.zero_grad()
 
     seconds = time.perf_counter() - began
@@ -206,6 +231,23 @@ def train_step(
         seconds=seconds,
         waited=waited / seconds,
     )
+
+
+def step_seed(seed: int, step: int, process: int) -> int:
+    return int(np.random.SeedSequence([seed, step, process]).generate_state(1, np.uint64)[0])
+
+
+def need_answers(log: Sequence[report.StepLog], config: TrainConfig, plan: Plan) -> None:
+    """Refuse to go on where a whole pass through the data taught nothing.
+
+    Raises:
+        TrainingError: all answers were cut away.
+    """
+    if len(log) == min(plan.steps_per_epoch, config.run.steps) and not any(e.taught for e in log):
+        raise TrainingError(
+            f"no answer of {plan.records:,} records begins within data.max_tokens = {config.data.max_tokens}, "
+            "so nothing is taught; raise it"
+        )
 
 
 def on_any(accelerator: Accelerator, flag: bool) -> bool:

@@ -1,9 +1,11 @@
 """One step of teaching Fuyu on the CPU (870 patches, 65,536 words), beside transformers' FuyuForCausalLM with its default sdpa, in turns.
 
-Both start from the same weights and see the same sample; a step is forward, backward, clipping and AdamW. Their losses and gradient
-norms are compared before anything is timed.
+Both have the same weights and see the same sample; a step is forward, backward, clipping and AdamW. Their losses and gradient norms are
+compared before anything is timed. Width 1,024 and eight layers, so that what the last layer leaves out is no more than 9 % of the layers'
+products. Those of all tokens with the vocabulary, which ours leaves out for tokens that are not taught, are 62 % of them (in OtterHD-8B,
+36 layers of width 4,096 before 262,144 words, 15 %).
 
-    python benchmarks/train/fuyu_step.py [--quick]
+    python benchmarks/train/fuyu_step.py [--quick]      three minutes, 7 GB
 """
 
 from __future__ import annotations
@@ -19,6 +21,9 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent.parent)]
 
+import trainer  # noqa: E402, F401 - before torch: it tells OpenMP's threads not to spin
+
+# isort: split
 import torch  # noqa: E402
 from common import save  # noqa: E402
 from transformers import FuyuConfig, FuyuForCausalLM  # noqa: E402
@@ -35,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a small model, two rounds")
     options = parser.parse_args()
-    width, layers, rounds = (256, 2, 2) if options.quick else (1024, 6, 5)
+    width, layers, rounds = (256, 2, 2) if options.quick else (1024, 8, 5)
     theirs, ours = models(width, layers)
     inputs, plan = sample()
     agree(theirs, ours, inputs, plan)
@@ -54,7 +59,7 @@ def main() -> None:
 
 
 def models(width: int, layers: int) -> tuple[FuyuForCausalLM, Fuyu]:
-    """Return transformers' model and ours with the same weights."""
+    """Return transformers' model and ours, on the same weights in memory; each has gradients of its own."""
     text = {
         "model_type": "persimmon",
         "vocab_size": WORDS,
@@ -67,7 +72,7 @@ def models(width: int, layers: int) -> tuple[FuyuForCausalLM, Fuyu]:
     torch.manual_seed(1)
     theirs = FuyuForCausalLM(FuyuConfig(text_config=text, image_token_id=PATCH_ID))
     ours = Fuyu(FuyuConfig(text_config=dict(text), image_token_id=PATCH_ID))
-    ours.load_state_dict(theirs.state_dict())
+    ours.load_state_dict(theirs.state_dict(), assign=True)
     return theirs.train(), ours.train()
 
 
@@ -103,7 +108,7 @@ def agree(theirs: Any, ours: Any, inputs: dict[str, Any], plan: dict[str, Any]) 
 
 def stepper(model: Any, inputs: dict[str, Any]) -> Callable[[], tuple[float, float]]:
     """Return a function that does a step and tells its seconds: up to the gradients, and in all."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
 
     def step() -> tuple[float, float]:
         start = time.perf_counter()

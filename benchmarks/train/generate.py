@@ -44,8 +44,8 @@ def backbone(kind: str, *, quick: bool) -> dict[str, object]:
         text = text_config(kind, width=64, layers=2, heads=4, vocab=256)
         model, new, rounds = otter(text, TINY_VISION, every=2), 16, 1
     else:
-        text = text_config(kind, width=512, layers=8, heads=8, vocab=VOCAB)
-        model, new, rounds = otter(text, SMALL_VISION), 256, 3
+        text = text_config(kind, width=512, layers=4, heads=8, vocab=VOCAB)
+        model, new, rounds = otter(text, SMALL_VISION, every=2), 256, 3
     model.eval()
     ids, pixels = prompt(text["vocab_size"], model.config.vision_config.image_size)
 

@@ -16,7 +16,7 @@ from timing import seconds  # noqa: E402
 # isort: split
 import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
-from torch.nn import functional as F  # noqa: E402, N812
+from torch.nn import functional as F  # noqa: E402
 
 from trainer.models.attention import packed_attention_forward, packed_mask  # noqa: E402
 

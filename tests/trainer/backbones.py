@@ -77,12 +77,11 @@ def tiny(name, *, seed=0, **settings):
         text_config=BACKBONES[name],
         perceiver={"depth": 1, "heads": 2, "dim_head": 8, "num_latents": 3, "ff_mult": 2},
         cross_attention={"heads": 2, "dim_head": 8, "ff_mult": 2},
-        cross_attn_every_n_layers=2,
         image_token_id=IMAGE,
         answer_token_id=ANSWER,
         endofchunk_token_id=END,
         pad_token_id=PAD,
-        **{"gate_init": 1.0, **settings},
+        **{"gate_init": 1.0, "cross_attn_every_n_layers": 2, **settings},
     )  # fmt: skip
     return Otter(config).eval()
 

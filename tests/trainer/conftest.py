@@ -1,10 +1,16 @@
 """A dataset of coloured squares, and a model that learns them in seconds."""
 
 import io
+import os
+import tempfile
 
 import pytest
 
 import trainer  # noqa: F401 - before torch: it tells OpenMP's threads not to spin
+
+_MODULES = tempfile.TemporaryDirectory()
+os.environ["HF_MODULES_CACHE"] = _MODULES.name
+"""Where transformers keeps the code of saved models: one folder for all tests, as it is read once, and not the user's."""
 
 COLOURS = {"red": (220, 30, 30), "green": (20, 160, 60), "blue": (30, 60, 210), "white": (250,) * 3}
 

@@ -12,10 +12,14 @@ GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent.parent / "fi
 TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}
 
 
-def folders(model_type):
-    """Return the cases of a model type ("otter", "fuyu", "text")."""
+def folders(model_type, *files):
+    """Return the cases of a model type ("otter", "fuyu", "text") that have these files."""
     return [
-        path for path in sorted(GOLDEN.iterdir()) if path.is_dir() and _type(path) == model_type
+        path
+        for path in sorted(GOLDEN.iterdir())
+        if path.is_dir()
+        and _type(path) == model_type
+        and all((path / name).exists() for name in files)
     ]
 
 

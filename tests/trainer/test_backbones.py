@@ -1,8 +1,11 @@
 """Otter on every family of language models: it sees, it writes with a cache what it writes without, it packs, it is saved."""
 
+import json
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,16 @@ torch = pytest.importorskip("torch")
 
 from torch.nn import functional as F  # noqa: E402
 
-from tests.trainer.backbones import ANSWER, BACKBONES, END, IMAGE, PAD, pictures, tiny  # noqa: E402
+from tests.trainer.backbones import (  # noqa: E402
+    ANSWER,
+    BACKBONES,
+    END,
+    IMAGE,
+    PAD,
+    WORDS,
+    pictures,
+    tiny,
+)
 from trainer.models.loss import IGNORED  # noqa: E402
 from trainer.models.otter import Otter, OtterConfig  # noqa: E402
 
@@ -138,6 +150,30 @@ def test_a_batch_padded_on_the_left_is_answered_as_each_row_alone(model):
         )
 
 
+def test_a_cache_of_fixed_size_gives_the_same_logits_behind_padding(model):
+    padded = F.pad(PROMPT, (3, 0), value=PAD)
+    settings = {"pixel_values": pictures(1), "cache_implementation": "static"}
+
+    fixed = write(model, padded, True, **settings)
+
+    growing = write(model, PROMPT, True, pixel_values=pictures(1))
+    assert fixed.sequences[:, 3:].tolist() == growing.sequences.tolist()
+    torch.testing.assert_close(torch.stack(fixed.logits), torch.stack(growing.logits), **EXACT)
+
+
+def test_answers_written_at_the_same_time_are_each_about_their_own_pictures(model):
+    def answer(seed):
+        settings = {"pixel_values": pictures(seed), "num_beams": 1 + seed % 2}
+        return torch.stack(write(model, PROMPT, True, **settings).logits)
+
+    alone = [answer(seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(answer, [0, 1, 2, 3] * 2))
+
+    assert not torch.equal(alone[0], alone[2])
+    assert all(torch.equal(logits, alone[i % 4]) for i, logits in enumerate(together))
+
+
 def test_samples_of_one_prompt_are_those_without_a_cache(model):
     def sampled(use_cache):
         torch.manual_seed(0)
@@ -223,6 +259,31 @@ def test_nothing_of_one_packed_sample_reaches_another(model):
     assert not torch.allclose(before[:, :cut], after[:, :cut])
 
 
+@torch.no_grad()
+def test_positions_in_a_packed_row_are_counted_where_they_are_not_given(model):
+    row = packed([2, 0, 1])
+    row.pop("labels")
+    wanted = model(**row).logits
+
+    del row["position_ids"]
+
+    assert torch.equal(model(**row).logits, wanted)
+
+
+@torch.no_grad()
+def test_more_words_leave_what_is_said_as_it_was(model, tmp_path):
+    grown = deepcopy(model)
+    wanted = model(PROMPT, pixel_values=pictures(1)).logits
+
+    grown.resize_token_embeddings(WORDS + 8, mean_resizing=False)
+    grown.save_pretrained(tmp_path)
+    loaded = Otter.from_pretrained(tmp_path)
+    logits = loaded.eval()(PROMPT, pixel_values=pictures(1)).logits
+
+    assert loaded.config.text_config.vocab_size == logits.shape[-1] == WORDS + 8
+    torch.testing.assert_close(logits[..., :WORDS], wanted, **EXACT)
+
+
 def test_gradient_checkpointing_changes_no_gradient(model):
     def gradients():
         model.train()
@@ -266,13 +327,14 @@ def test_bf16_sees_what_float32_sees(model):
     assert (logits - wanted).abs().max() < 0.05 * wanted.abs().max()
 
 
-@pytest.mark.parametrize("name", ["llama", "mpt"])
-def test_a_saved_model_needs_nothing_but_transformers(name, tmp_path):
-    """The folder takes its own code along; the project cannot be imported there."""
-    model = tiny(name)
-    model.save_pretrained(tmp_path / "model")
-    with torch.no_grad():
-        wanted = model(PROMPT, pixel_values=pictures(1)).logits[0, -1, :8].tolist()
+def test_a_saved_model_needs_nothing_but_transformers(tmp_path):
+    """The folder takes its own code along, once more when it is saved from there; the project cannot be imported."""
+    wanted = []
+    for name in ("llama", "mpt"):
+        model = tiny(name)
+        model.save_pretrained(tmp_path / name)
+        with torch.no_grad():
+            wanted += [model(PROMPT, pixel_values=pictures(1)).logits[0, -1, :8].tolist()] * 2
     script = textwrap.dedent(f"""
         import sys
         class Nothing:
@@ -282,11 +344,13 @@ def test_a_saved_model_needs_nothing_but_transformers(name, tmp_path):
         sys.meta_path.insert(0, Nothing())
         import torch
         from transformers import AutoModelForImageTextToText
-        model = AutoModelForImageTextToText.from_pretrained({str(tmp_path / "model")!r}, trust_remote_code=True).eval()
-        generator = torch.Generator().manual_seed(1)
-        pixels = torch.randn(1, 1, 1, 3, 8, 8, generator=generator)
-        with torch.no_grad():
-            print(model(torch.tensor({PROMPT.tolist()}), pixel_values=pixels).logits[0, -1, :8].tolist())
+        pixels = torch.randn(1, 1, 1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+        for name in ("llama", "mpt"):
+            for folder in (name, name + "_again"):
+                model = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=True).eval()
+                with torch.no_grad():
+                    print(model(torch.tensor({PROMPT.tolist()}), pixel_values=pixels).logits[0, -1, :8].tolist())
+                model.save_pretrained(name + "_again")
     """)
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -295,7 +359,7 @@ def test_a_saved_model_needs_nothing_but_transformers(name, tmp_path):
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr
-    found = torch.tensor(eval(done.stdout.strip().splitlines()[-1]))  # noqa: S307
+    found = torch.tensor([json.loads(line) for line in done.stdout.splitlines()])
     torch.testing.assert_close(found, torch.tensor(wanted), **EXACT)
 
 
@@ -307,7 +371,7 @@ def test_a_language_model_that_cannot_be_shown_pictures_is_refused():
     config = tiny("llama").config.to_dict() | {"text_config": text}
     model = Otter(OtterConfig(**config))
 
-    with pytest.raises(ValueError, match="Falcon.* cannot be shown pictures"):
+    with pytest.raises(ValueError, match=r"Falcon.* cannot be shown pictures"):
         model(PROMPT, pixel_values=pictures(1))
 
 

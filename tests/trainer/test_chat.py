@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +20,7 @@ from transformers import (  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from mimicit.errors import PictureError  # noqa: E402
-from syphus.cli import application  # noqa: E402
+from syphus.cli import _write, application  # noqa: E402
 from trainer import chat, loading  # noqa: E402
 from trainer.chat import Sampling, evenly_of, start  # noqa: E402
 from trainer.errors import TrainingError  # noqa: E402
@@ -350,3 +353,41 @@ def test_the_command_draws_words_and_takes_videos(command, film):
     first, second = (command(FIRST, "--video", film, "--frames", 2, *drawn) for _ in range(2))
 
     assert first.stdout == second.stdout
+
+
+def test_a_terminal_does_not_obey_an_answer_and_a_file_gets_it_as_it_is(monkeypatch, capsys):
+    _write("a\x07b")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    _write("a\x07b\n")
+
+    assert capsys.readouterr().out == "a\x07b" + "a\\x07b\n"
+
+
+def test_a_question_that_is_no_text_is_refused(folder):
+    [one] = start(folder)
+
+    with pytest.raises(TrainingError, match="no UTF-8"):
+        one.ask("\udcff what?")
+
+
+def test_a_picture_without_an_end_is_refused(folder):
+    with pytest.raises(PictureError, match="'/dev/zero' is larger than 256 MiB"):
+        start(folder, [Path("/dev/zero")])
+
+
+def test_two_conversations_at_once_do_not_disturb_each_other(folder, square):
+    """One model, two threads, words that are drawn: each conversation has a seed of its own."""
+    drawn = Sampling(max_new_tokens=12, temperature=2.0)
+    model, processor = loading.load(folder)
+
+    def talk(name):
+        one = chat.Chat(model, processor, drawn)
+        one.show([Image.open(square(name))], [name])
+        return [one.ask(FIRST).answer for _ in range(3)]
+
+    names = ["red", "blue", "red", "blue"]
+    alone = [talk(name) for name in names]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(talk, names))
+
+    assert together == alone

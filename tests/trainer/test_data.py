@@ -145,6 +145,20 @@ def test_teaching_and_asking_see_the_same_picture(album, processor):
     assert differ, "the fast way was not taken"
 
 
+def test_pictures_whose_middle_is_taken_are_taught_as_they_are_asked_about(album):
+    tokenizer = make_tokenizer("train", album, vocab_size=300)
+    crop, squash = (
+        OtterProcessor(tokenizer, image_size=64, geometry=geometry)
+        for geometry in ("crop", "squash")
+    )
+    differ = 0
+    for index in range(len(album) - 1):
+        taught = examples_of(album, crop)[index].pixels_NFCHW
+        assert torch.equal(taught, by_pillow(album, crop, index))
+        differ += not torch.equal(taught, by_pillow(album, squash, index))
+    assert differ
+
+
 def test_pixels_are_what_the_published_formula_gives(processor):
     """To the bit: what a model was taught with yesterday is what it is asked with today."""
     from PIL import Image

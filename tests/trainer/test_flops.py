@@ -255,6 +255,73 @@ def test_the_published_otter_is_counted_without_its_weights():
     assert 150e9 < flops.forward["vision"] < 170e9
 
 
+def test_otter_mpt7b_is_what_is_counted_by_hand():
+    text_config = {"model_type": "mpt", "d_model": 4096, "n_heads": 32, "n_layers": 32, "vocab_size": 50432,
+                   "no_bias": True}  # fmt: skip
+    vision = CLIPVisionConfig(
+        hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16,
+        image_size=224, patch_size=14,
+    )  # fmt: skip
+    with torch.device("meta"):
+        model = Otter(OtterConfig(vision_config=vision, text_config=text_config))
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(any(part in name for part in ("perceiver", "gated_cross", "wte")))
+    T, K = 1000, 100
+
+    flops = step_flops(model, [Sample(tokens=T, taught=K, media=(1,))])
+
+    # Multiply-adds of the way there: 12 D² a token and layer, in the tower 12 V² and attention over all patches.
+    D, V, L, P, E = 4096, 1024, 64, 256, 512
+    tower = 24 * ((P + 1) * 12 * V**2 + 2 * (P + 1) ** 2 * V) + P * 3 * 14**2 * V
+    keys = P + L
+    perceiver = 6 * (L * 2 * V * E + keys * V * 2 * E + 2 * L * keys * E + L * 8 * V**2)
+    gates = 8 * (T * 2 * D * E + L * V * 2 * E + 2 * T * L * E + T * 8 * D**2)
+    expected = {
+        "vision": tower,
+        "perceiver": perceiver,
+        "gates": gates,
+        "language": T * 32 * 12 * D**2,
+        "attention": 32 * 2 * D * T * (T + 1) // 2,
+        "head": K * D * 50432,
+    }
+    assert flops.forward == {part: 2 * count for part, count in expected.items()}
+    # On the way back: nothing below what is trained, once through what is frozen above it, and twice all that is trained. The
+    # patches are no gradient's way, but the norms before the Perceiver's products are trained.
+    times = {"vision": 0, "perceiver": 2, "gates": 2, "language": 1, "attention": 2, "head": 2}
+    assert flops.backward == {part: times[part] * count for part, count in flops.forward.items()}
+
+
+def test_otterhd_8b_is_what_is_counted_by_hand():
+    sizes = {"hidden_size": 4096, "intermediate_size": 16384, "num_hidden_layers": 36,
+             "num_attention_heads": 64, "vocab_size": 262_144}  # fmt: skip
+    config = FuyuConfig(
+        patch_size=30, num_channels=3, text_config={"model_type": "persimmon", **sizes}, **sizes
+    )
+    with torch.device("meta"):
+        ours, theirs = Fuyu._from_config(config), FuyuForCausalLM._from_config(config)
+    # A picture of 448 pixels: 225 patches and 15 line ends.
+    T, K, P, D = 400, 60, 225, 4096
+
+    mine, all_words = (
+        step_flops(model, [Sample(tokens=T, taught=taught, patches=P)])
+        for model, taught in ((ours, K), (theirs, None))
+    )
+
+    for flops, last, words in (
+        (mine, T * 3 * D**2 + K * 9 * D**2, K),
+        (all_words, T * 12 * D**2, T),
+    ):
+        assert flops.forward == {
+            "vision": 2 * P * 2700 * D,
+            "language": 2 * (T * 35 * 12 * D**2 + last),
+            "attention": 2 * 36 * 2 * D * T * (T + 1) // 2,
+            "head": 2 * words * D * 262_144,
+        }
+        # All is trained: twice on the way back, but the pixels need no gradient.
+        backward = {part: 2 * count for part, count in flops.forward.items()}
+        assert flops.backward == backward | {"vision": flops.forward["vision"]}
+
+
 def test_a_text_alone_costs_nothing_of_vision():
     flops = step_flops(otter(), [Sample(tokens=11)])
 

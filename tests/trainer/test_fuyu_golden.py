@@ -18,10 +18,9 @@ from trainer.models.fuyu_batch import (  # noqa: E402
     normalised,
     packed,
     padded,
-    published_end,
-    published_labels,
 )
 from trainer.models.fuyu_processor import FuyuProcessor  # noqa: E402
+from trainer.published_labels import otterhd_end, otterhd_labels  # noqa: E402
 
 # The published config.json says "rope_scaling": null.
 pytestmark = pytest.mark.filterwarnings("ignore:`rope_scaling` is deprecated:FutureWarning")
@@ -136,8 +135,8 @@ def test_golden_published_labels_of_a_text(folder, number):
     case, ids = load_file(folder / "processor.safetensors"), meta(folder)["ids"]
     before = case[f"out.input_ids.{number}"][0].tolist()
 
-    labels = published_labels(before, answer=ids["boa"])
-    after = published_end(before, labels, answer=ids["boa"], end=ids["eos"])
+    labels = otterhd_labels(before, answer=ids["boa"])
+    after = otterhd_end(before, labels, answer=ids["boa"], end=ids["eos"])
 
     assert [labels] == case[f"out.labels_raw.{number}"].tolist()
     assert [after[0]] == case[f"out.train_input_ids.{number}"].tolist()
@@ -150,12 +149,12 @@ def test_golden_published_labels_of_odd_rows(folder, number):
     rows = case["input_ids"]
     if "error" in case:
         with pytest.raises(ValueError, match="need it twice"):
-            [published_labels(row, answer=ids["boa"]) for row in rows]
+            [otterhd_labels(row, answer=ids["boa"]) for row in rows]
         return
 
-    labels = [published_labels(row, answer=ids["boa"]) for row in rows]
+    labels = [otterhd_labels(row, answer=ids["boa"]) for row in rows]
     after = [
-        published_end(row, its, answer=ids["boa"], end=ids["eos"])
+        otterhd_end(row, its, answer=ids["boa"], end=ids["eos"])
         for row, its in zip(rows, labels, strict=True)
     ]
 

@@ -1,11 +1,21 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from torch.nn import functional as F
 from transformers import IdeficsForVisionText2Text, LlamaConfig
 
-from tests.trainer.idefics import CLOSE, make_model, make_processor, prompts, samples_of
+from tests.trainer.idefics import (
+    CLOSE,
+    ask,
+    make_model,
+    make_processor,
+    picture,
+    prompts,
+    samples_of,
+    say,
+)
 from trainer.models.idefics import Idefics
 from trainer.models.loss import IGNORED
 
@@ -259,6 +269,28 @@ def test_a_placeholder_is_never_written(processor):
     assert not torch.isin(ids, torch.tensor([processor.image_id, processor.fake_id])).any()
 
 
+def test_requests_at_the_same_time_do_not_see_each_others_pictures(processor, model):
+    requests = [
+        [ask(picture(number), "Which is it?", *[picture(number + 1)] * (number % 2))]
+        for number in range(6)
+    ]
+    inputs = [processor(messages) for messages in requests]
+    alone = [written(model, given, max_new_tokens=12) for given in inputs]
+    with ThreadPoolExecutor(max_workers=len(inputs)) as pool:
+        together = list(pool.map(lambda given: written(model, given, max_new_tokens=12), inputs))
+    assert len({tuple(ids[0].tolist()) for ids, _ in alone}) > 1
+    for (ids, logits), (expected_ids, expected) in zip(together, alone, strict=True):
+        assert torch.equal(ids, expected_ids)
+        torch.testing.assert_close(logits, expected, **CLOSE)
+
+
+def test_prompts_padded_on_the_right_are_refused(processor, model):
+    inputs = processor.collate([processor.encode(messages) for messages in prompts()])
+    del inputs["labels"]
+    with pytest.raises(ValueError, match="padded on the left"):
+        model.generate(**inputs)
+
+
 # ── words ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -316,6 +348,19 @@ def test_a_merged_head_gives_the_same_logits_everywhere(processor, tmp_path, tie
     model.resize_token_embeddings(265)
     assert model.words == 265
     torch.testing.assert_close([row[:, :263] for row in logits_of(model, batch)], expected, **CLOSE)
+
+
+def test_a_model_in_a_folder_of_a_folder_is_found(processor, model, tmp_path):
+    model.save_pretrained(tmp_path / "best")
+    loaded = Idefics.from_pretrained(tmp_path, subfolder="best").eval()
+    batch = processor.collate(samples_of(processor))
+    torch.testing.assert_close(logits_of(loaded, batch), logits_of(model, batch))
+
+
+def test_several_rows_are_no_packed_row(processor, model):
+    packed = processor.pack([processor.encode([ask("Why?"), say(answer)]) for answer in "ab"])
+    with pytest.raises(ValueError, match="one row, not 2"):
+        model(packed["input_ids"].expand(2, -1), cu_seq_lens=packed["cu_seq_lens"])
 
 
 def test_another_family_is_refused(tmp_path):

@@ -107,8 +107,14 @@ def test_bad_input_is_refused_with_the_record_id(processor):
     whole = io.BytesIO()
     picture(1).resize((200, 200)).save(whole, "PNG")
     cut = Image.open(io.BytesIO(whole.getvalue()[:2000]))
+    torn = bytearray(whole.getvalue())
+    torn[torn.index(b"IDAT") + 5000] ^= 255
+    torn = Image.open(io.BytesIO(torn))
     place = {"role": "user", "content": [{"type": "image"}]}
     cases = [
+        ([], None, "no messages"),
+        ([{"role": "user", "content": [{"type": "text"}]}], None, "None in it"),
+        ([place], [torn], "broken"),
         ([place], [], "no picture"),
         ([place], [picture(1), picture(2)], "2 pictures but places for 1"),
         ([ask("What?")], [picture(1)], "1 pictures but places for 0"),
@@ -126,6 +132,15 @@ def test_bad_input_is_refused_with_the_record_id(processor):
             processor.encode(messages, pictures, record_id="VST_7", max_tokens=100)
     with pytest.raises(ValueError, match=r"2 conversations have 1 lists"):
         processor([[ask("a")], [ask("b")]], [[]])
+    with pytest.raises(ValueError, match="no conversation"):
+        processor([])
+
+
+def test_a_text_longer_than_the_tokenizers_limit_is_refused():
+    processor = make_processor()
+    processor.tokenizer.model_max_length = 100
+    with pytest.raises(ValueError, match=r"'VST_7'.*more than the 100"):
+        processor.encode([ask("word " * 50)], record_id="VST_7")
 
 
 def test_a_tokenizer_without_the_special_tokens_is_refused():
@@ -133,10 +148,7 @@ def test_a_tokenizer_without_the_special_tokens_is_refused():
         IdeficsChatProcessor(IdeficsImageProcessorPil(image_size=SIDE), byte_tokenizer())
 
 
-def test_the_processor_is_loaded_by_transformers_alone(processor, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules")
-    )
+def test_the_processor_is_loaded_by_transformers_alone(processor, tmp_path):
     processor.save_pretrained(tmp_path / "saved")
     expected = processor(conversations()[0])
     for loaded in (
@@ -152,7 +164,7 @@ def test_the_processor_is_loaded_by_transformers_alone(processor, tmp_path, monk
     )
 
 
-@pytest.mark.parametrize("folder", folders("text"), ids=label)
+@pytest.mark.parametrize("folder", folders("text", "labels.json"), ids=label)
 def test_golden_picture_masks(folder):
     cases = json.loads((folder / "labels.json").read_text(encoding="utf-8"))[
         "idefics_image_attention_mask"
@@ -169,7 +181,7 @@ def test_golden_picture_masks(folder):
         assert found.long().tolist() == case["output"]
 
 
-@pytest.mark.parametrize("folder", folders("text"), ids=label)
+@pytest.mark.parametrize("folder", folders("text", "formatting.json"), ids=label)
 def test_golden_template(folder, processor):
     cases = json.loads((folder / "formatting.json").read_text(encoding="utf-8"))["formatting"]
     cases = [case for case in cases if case["format"] == "idefics"]
@@ -183,7 +195,7 @@ def test_golden_template(folder, processor):
         assert processor.tokenizer.decode(sample.ids_T) == f"<s>{expected.rstrip()}"
 
 
-@pytest.mark.parametrize("folder", folders("text"), ids=label)
+@pytest.mark.parametrize("folder", folders("text", "process_general.json"), ids=label)
 def test_golden_conversations(folder, processor):
     """Several turns, each with or without its picture, as the published trainer joins them."""
     cases = json.loads((folder / "process_general.json").read_text(encoding="utf-8"))

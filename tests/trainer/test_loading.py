@@ -175,3 +175,37 @@ def test_weights_that_do_not_fit_are_refused_by_name(copy, kind):
 
     with pytest.raises(RunFolderError, match=f"{kind} are perceiver.latents"):
         loading.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"model_type": ["otter"]}, r"of the family \['otter'\]"),
+        ({"text_config": 5}, "cannot be read: "),
+        ({"cross_attn_every_n_layers": "x"}, "cannot be read: "),
+        ({"perceiver": {"depth": 1, "heads": 2, "dim_head": 8, "num_latents": 6}}, r"perceiver\.latents \(4×32 and not 6×32\)"),
+    ],
+)  # fmt: skip
+def test_a_config_of_wrong_values_is_refused_in_one_line(copy, change, sentence, capfd):
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | change))
+
+    with pytest.raises(RunFolderError, match=sentence) as raised:
+        loading.load(copy)
+    assert "\n" not in str(raised.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_config_that_is_nested_without_end_is_refused(copy):
+    (copy / "config.json").write_text("[" * 100_000)
+
+    with pytest.raises(RunFolderError, match="is no model's config"):
+        loading.load(copy)
+
+
+def test_weights_that_break_off_are_refused(copy):
+    path = copy / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+
+    with pytest.raises(RunFolderError, match="cannot be read"):
+        loading.load(copy)

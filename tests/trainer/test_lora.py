@@ -16,7 +16,7 @@ from mimicit.errors import MissingExtraError, RecipeError  # noqa: E402
 from tests.trainer.families import FAMILIES, batch, changed, learn, make, weights  # noqa: E402
 from trainer import checkpoint  # noqa: E402
 from trainer.build import make_trainable  # noqa: E402
-from trainer.config import Lora, Optim, read_recipe  # noqa: E402
+from trainer.config import Lora, Optim  # noqa: E402
 from trainer.errors import CheckpointError  # noqa: E402
 from trainer.lora import (  # noqa: E402
     add_adapters,
@@ -27,6 +27,7 @@ from trainer.lora import (  # noqa: E402
 )
 from trainer.models.otter import Otter  # noqa: E402
 from trainer.optim import make_optimizer  # noqa: E402
+from trainer.recipe import read_recipe  # noqa: E402
 from trainer.report import Progress  # noqa: E402
 from trainer.train import train  # noqa: E402
 from trainer.trainable import NEVER, choose, parts_of, table  # noqa: E402

@@ -22,8 +22,8 @@ END, IMAGE, ANSWER = 30, 31, 32
 
 
 def make_config(**changes):
-    return OtterConfig(
-        vision_config={
+    values = {
+        "vision_config": {
             "hidden_size": 24,
             "intermediate_size": 32,
             "num_hidden_layers": 1,
@@ -31,7 +31,7 @@ def make_config(**changes):
             "image_size": 8,
             "patch_size": 4,
         },
-        text_config={
+        "text_config": {
             "model_type": "llama",
             "vocab_size": 40,
             "hidden_size": 32,
@@ -39,14 +39,16 @@ def make_config(**changes):
             "num_hidden_layers": 4,
             "num_attention_heads": 4,
         },
-        perceiver={"depth": 1, "heads": 2, "dim_head": 8, "num_latents": 3},
-        cross_attention={"heads": 2, "dim_head": 8},
-        image_token_id=IMAGE,
-        answer_token_id=ANSWER,
-        endofchunk_token_id=END,
-        pad_token_id=0,
-        **{"gate_init": 1.0, "cross_attn_every_n_layers": 2, **changes},
-    )
+        "perceiver": {"depth": 1, "heads": 2, "dim_head": 8, "num_latents": 3},
+        "cross_attention": {"heads": 2, "dim_head": 8},
+        "cross_attn_every_n_layers": 2,
+        "gate_init": 1.0,
+        "image_token_id": IMAGE,
+        "answer_token_id": ANSWER,
+        "endofchunk_token_id": END,
+        "pad_token_id": 0,
+    }
+    return OtterConfig(**values | changes)
 
 
 @pytest.fixture(scope="module")
@@ -160,9 +162,130 @@ def test_cached_decoding_gives_the_logits_of_uncached_decoding(model, beams):
     torch.testing.assert_close(torch.stack(cached.logits), torch.stack(uncached.logits))
 
 
-def test_a_cached_step_without_text_time_is_refused(model):
-    with pytest.raises(AssertionError, match="text_time"):
-        model(PROMPT[:, -1:], pixel_values=pictures(1), attention_mask=torch.ones_like(PROMPT))
+PACKED = torch.tensor([0, 3, 7], dtype=torch.int32)
+WRONG = {
+    "no rows of media": ({"pixel_values": pictures(1)[0]}, "must be .rows, media, frames"),
+    "another size": (
+        {"pixel_values": torch.randn(1, 1, 1, 3, 9, 9)},
+        "vision tower takes .3, 8, 8",
+    ),
+    "raw pixels": ({"pixel_values": pictures(1).to(torch.uint8)}, "processor"),
+    "nothing": ({"pixel_values": pictures(1)[:, :0]}, "no picture at all"),
+    "other rows": (
+        {"pixel_values": torch.cat([pictures(1)] * 2)},
+        "1 row.s. of text and 2 of pict",
+    ),
+    "a mask of other frames": (
+        {"pixel_values": pictures(1), "frame_mask": torch.ones(1, 1, 2).bool()},
+        r"frame_mask has the shape \(1, 1, 2\)",
+    ),
+    "only filling": (
+        {"pixel_values": pictures(1), "frame_mask": torch.zeros(1, 1, 1).bool()},
+        "no frame is real",
+    ),
+    "media of another model": ({"media": torch.randn(1, 1, 4, 24)}, "3 latents"),
+    "keys of another model": ({"media_kv": torch.randn(1, 1, 3, 32)}, "2 layers"),
+    "a cached step": (
+        {"pixel_values": pictures(1), "attention_mask": torch.ones(1, 9)},
+        "needs text_time",
+    ),
+    "packed without text_time": (
+        {"pixel_values": pictures(1), "cu_seq_lens": PACKED},
+        "needs text_time",
+    ),
+    "packed, cut elsewhere": ({"cu_seq_lens": PACKED[:2]}, "from 0 to 3 in a row of 7 tokens"),
+    "labels of another text": ({"labels": PROMPT[:, 1:]}, r"labels have the shape \(1, 6\)"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_inputs_that_do_not_fit_are_refused(model, what):
+    inputs, sentence = WRONG[what]
+    with pytest.raises(ValueError, match=sentence):
+        model(PROMPT, **inputs)
+
+
+def test_a_clip_of_more_frames_than_the_model_knows_is_refused():
+    model = Otter(make_config(max_num_frames=2))
+    with pytest.raises(ValueError, match="3 frames and the model knows 2"):
+        model(PROMPT, pixel_values=pictures(1, frames=3))
+
+
+def test_a_model_that_does_not_know_the_image_token_refuses_pictures():
+    model = Otter(make_config(image_token_id=None))
+    with pytest.raises(ValueError, match="set image_token_id"):
+        model(PROMPT, pixel_values=pictures(1))
+
+
+@pytest.mark.parametrize(
+    ("ids", "pixels", "sentence"),
+    [
+        (PROMPT, None, "1 times in a prompt that has 0 picture"),
+        (PROMPT, pictures(1, media=2), r"has 2 picture\(s\), and <image> stands in it 1 times"),
+        (PROMPT[:, 3:], pictures(1), r"has 1 picture\(s\), and <image> stands in it 0 times"),
+        (torch.cat([PROMPT, PROMPT], 1), pictures(1), "2 times in a prompt that has 1 picture"),
+    ],
+)
+def test_a_prompt_has_as_many_marks_as_pictures(model, ids, pixels, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        model.generate(ids, pixel_values=pixels, max_new_tokens=1)
+
+
+def test_a_prompt_of_text_alone_may_have_a_blank_picture(model):
+    settings = {"max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False}
+    blank = torch.zeros(1, 1, 1, 3, 8, 8)
+
+    written = model.generate(PROMPT[:, 3:], pixel_values=blank, **settings)
+
+    assert written.tolist() == model.generate(PROMPT[:, 3:], **settings).tolist()
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"cross_attn_every_n_layers": 0}, "is 0; of 4 layers, one in 1 to 4"),
+        ({"cross_attn_every_n_layers": 5}, "is 5; of 4 layers"),
+        ({"perceiver": {"dept": 2}}, "perceiver.dept is no size"),
+        ({"cross_attention": {"heads": 0}}, "cross_attention.heads is 0"),
+        ({"text_config": {"model_type": "lama"}}, "'lama', which transformers does not know"),
+        ({"text_config": {"model_type": "t5"}}, "'t5', which is no causal"),
+        ({"model_type": "fuyu"}, "'fuyu', not 'otter'"),
+    ],
+)
+def test_configs_that_make_no_otter_are_refused(values, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Otter(make_config(**values))
+
+
+@torch.no_grad()
+def test_a_compiled_model_gives_the_same_logits(model):
+    compiled = torch.compile(model, backend="eager")
+
+    logits = compiled(PROMPT, pixel_values=pictures(1)).logits
+
+    torch.testing.assert_close(logits, model(PROMPT, pixel_values=pictures(1)).logits)
+
+
+@torch.no_grad()
+def test_a_model_without_memory_says_the_shapes():
+    with torch.device("meta"):
+        model = Otter(make_config())
+        logits = model(PROMPT.to("meta"), pixel_values=pictures(1).to("meta")).logits
+
+    assert logits.shape == (1, 7, 40)
+    assert {value.device.type for value in model.state_dict().values()} == {"meta"}
+
+
+def test_weights_are_loaded_in_the_asked_dtype(model, tmp_path):
+    model.save_pretrained(tmp_path)
+
+    loaded = AutoModelForImageTextToText.from_pretrained(
+        tmp_path, dtype=torch.bfloat16, device_map="cpu"
+    )
+
+    assert {weight.dtype for weight in loaded.parameters()} == {torch.bfloat16}
+    written = loaded.generate(PROMPT, pixel_values=pictures(1), max_new_tokens=3)
+    assert written.shape[1] > PROMPT.shape[1]
 
 
 def test_prompts_padded_on_the_left_are_answered_as_if_alone(model):

@@ -383,4 +383,45 @@ def test_a_folder_loads_with_transformers_alone(tmp_path):
     assert ids == [processor.prompt("What <answer>?", picture=True)]
     assert total == pytest.approx(processor.pixels(picture(3)).sum().item(), rel=1e-4)
     copied = {path.name for path in (tmp_path / "again").glob("*.py")}
-    assert copied == {"otter_processor.py", "pictures.py"}
+    assert copied == {"otter_processor.py", "pictures.py", "turns.py"}
+
+
+def test_the_middle_of_a_strip_is_taken_without_making_it_as_long_as_it_would_be():
+    """Enlarged as a whole this one would have six billion pixels."""
+    crop = make(geometry="crop", image_size=28)
+    strip = Image.new("L", (8_000_000, 1), 0)
+    strip.paste(255, (3_999_000, 0, 4_001_000, 1))
+
+    assert crop.resized(strip).unique().tolist() == [255]
+
+
+@pytest.mark.parametrize("tokens", [torch.tensor([5, 6]), torch.tensor([5, 6]).numpy(), (5, 6)])
+def test_tokens_come_in_any_kind_of_list(processor, tokens):
+    assert processor(text=tokens)["input_ids"].tolist() == [[5, 6]]
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        ({"text": "<image>a", "images": "cat.png"}, "images are PIL.Image, in lists, not str"),
+        ({"text": "<image>a", "images": torch.zeros(3, 2, 2)}, "in lists, not Tensor"),
+        ({"text": "a", "padding": "longst"}, "not 'longst'"),
+    ],
+)
+def test_a_call_that_means_nothing_is_refused(processor, call, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        processor(**call)
+
+
+@pytest.mark.parametrize(
+    ("messages", "sentence"),
+    [
+        ([], "needs a question"),
+        ([{"content": "x"}], "message 0 is of the None"),
+        ([{"role": "user", "content": None}], "the content of message 0 is no text"),
+        ([{"role": "user", "content": [5]}], "the content of message 0 is no text"),
+    ],
+)
+def test_messages_of_another_form_are_refused(processor, messages, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        processor.apply_chat_template(messages, tokenize=True)

@@ -20,11 +20,11 @@ from mimicit.errors import PictureError, RecipeError  # noqa: E402
 from mimicit.snapshot import Snapshot, freeze  # noqa: E402
 from mimicit.store import Store  # noqa: E402
 from trainer.batch import Example  # noqa: E402
-from trainer.config import read_recipe  # noqa: E402
 from trainer.data import Examples, Plan  # noqa: E402
 from trainer.errors import TrainingError  # noqa: E402
 from trainer.models.otter_processor import OtterProcessor  # noqa: E402
 from trainer.packing import MOST_FILLED, Load, batches, lay_out, pack  # noqa: E402
+from trainer.recipe import read_recipe  # noqa: E402
 from trainer.report import Progress  # noqa: E402
 from trainer.train import train  # noqa: E402
 

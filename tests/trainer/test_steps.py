@@ -69,7 +69,12 @@ def asked(dataset, out, columns=LOGGED):
 
 
 def file_of(dataset, out):
-    [path] = (dataset / "training").glob(f"{out.name}-*.jsonl")
+    where = json.dumps(str(out.resolve()))
+    [path] = [
+        path
+        for path in (dataset / "training").glob(f"{out.name}-*.jsonl")
+        if where in path.read_text()
+    ]
     return path
 
 

@@ -12,11 +12,16 @@ from mimicit.snapshot import freeze  # noqa: E402
 from mimicit.store import Store  # noqa: E402
 from trainer import checkpoint  # noqa: E402
 from trainer.chat import answer  # noqa: E402
-from trainer.config import read_recipe  # noqa: E402
 from trainer.data import Examples  # noqa: E402
-from trainer.errors import CheckpointError, NonFiniteLossError, RunFolderError  # noqa: E402
+from trainer.errors import (  # noqa: E402
+    CheckpointError,
+    NonFiniteLossError,
+    RunFolderError,
+    TrainingError,
+)
 from trainer.models.otter import Otter  # noqa: E402
 from trainer.models.otter_processor import OtterProcessor  # noqa: E402
+from trainer.recipe import read_recipe  # noqa: E402
 from trainer.report import Progress  # noqa: E402
 from trainer.run_folder import RunFolder  # noqa: E402
 from trainer.train import train  # noqa: E402
@@ -206,6 +211,48 @@ def test_another_runs_folder_is_not_touched(dataset, trained, tmp_path):
         run(dataset, tmp_path)
 
 
+def test_a_run_begun_before_a_setting_existed_goes_on(dataset, tmp_path):
+    run(dataset, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(dataset, tmp_path / "old", progress=StopAfter(3))
+    settings = tmp_path / "old" / "settings.json"
+    written = json.loads(settings.read_text())
+    del written["lora"], written["trainable"], written["data"]["pictures"]
+    del written["model"]["text"]["head_dim"], written["run"]["gradient_checkpointing"]
+    settings.write_text(json.dumps(written))
+
+    with pytest.raises(
+        RunFolderError, match=r"trainable\.parts is \['all'\] there and \['gates'\]"
+    ):
+        run(dataset, tmp_path / "old", "trainable.parts=gates")
+    run(dataset, tmp_path / "old", resume=True)
+
+    assert losses(tmp_path / "old") == losses(tmp_path / "whole")
+
+
+def test_runs_in_one_process_have_each_the_precision_that_they_ask_for(dataset, tmp_path):
+    for name, precision in (("first", "no"), ("half", "bf16"), ("again", "no")):
+        run(dataset, tmp_path / name, f"run.precision={precision}", "run.steps=3")
+
+    first, half, again = (losses(tmp_path / name) for name in ("first", "half", "again"))
+    assert first == again != half
+    assert half == pytest.approx(first, abs=0.05)
+
+
+def test_processes_that_do_not_know_each_other_do_not_train_in_one_folder(
+    dataset, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(TrainingError, match="2 processes were started, but each trains for itself"):
+        run(dataset, tmp_path / "two")
+    assert not (tmp_path / "two").exists()
+
+
+def test_a_run_that_would_teach_nothing_stops_after_one_pass(dataset, tmp_path):
+    with pytest.raises(TrainingError, match=r"no answer of 7 records begins within .* = 5"):
+        run(dataset, tmp_path / "cut", "data.max_tokens=5")
+
+
 def test_resume_demands_something_to_resume(dataset, tmp_path):
     with pytest.raises(RunFolderError, match="nothing to resume"):
         run(dataset, tmp_path / "new", resume=True)
@@ -281,6 +328,22 @@ class TestCheckpoint:
         ("model.vision.patch_size=30", r"patch_size is 30, which does not divide image_size = 64"),
         ("data.max_tokens=9999", r"data\.max_tokens is 9999, but the language model has only"),
         ("model=5", r"'model' is a section, not the value 5"),
+        ("data.max_tokens=0", r"data\.max_tokens is 0, but must be at least 1"),
+        ("data.workers=-1", r"data\.workers is -1, but must be at least 0"),
+        ("optim.lr=-1", r"optim\.lr is -1\.0, but must be at least 0"),
+        ("optim.lr=nan", r"'optim\.lr' must be a number, not nan"),
+        ("model.gate_init=inf", r"'model\.gate_init' must be a number, not inf"),
+        ("optim.beta2=1", r"optim\.beta2 is 1\.0, but must be below 1"),
+        ("optim.max_grad_norm=0", r"so nothing would be learned"),
+        ("run.seed=-1", r"run\.seed is -1, but must be at least 0"),
+        ("run.max_seconds=-1", r"run\.max_seconds is -1\.0, but must be at least 0"),
+        ("model.vocab_size=0", r"model\.vocab_size is 0, but must be at least 1"),
+        ("model.vision.num_hidden_layers=0", r"model\.vision\.num_hidden_layers is 0, but"),
+        ("model.perceiver.num_latents=0", r"model\.perceiver\.num_latents is 0, but"),
+        ("model.cross_attention.heads=0", r"model\.cross_attention\.heads is 0, but"),
+        ("model.text.num_hidden_layers=0", r"model\.text\.num_hidden_layers is 0, but"),
+        ("model.cross_attn_every_n_layers=9", r"has only model\.text\.num_hidden_layers = 4"),
+        ("lora.targets=q_proj", r"but lora\.r is 0, so there are no adapters"),
         ("optim.lr.x=5", r"goes below a value that is not a section"),
         ("data.decode=fast", r"'data\.decode' must be one of 'good', 'exact', not 'fast'"),
         ("nonsense", r"not of the form section\.key=value"),

@@ -14,9 +14,10 @@ from mimicit.errors import RecipeError  # noqa: E402
 from tests.trainer.backbones import ANSWER, END, IMAGE  # noqa: E402
 from tests.trainer.families import FAMILIES, batch, changed, learn, make, weights  # noqa: E402
 from trainer.build import make_trainable  # noqa: E402
-from trainer.config import Optim, read_recipe  # noqa: E402
+from trainer.config import Optim  # noqa: E402
 from trainer.lora import DECODER_LAYERS  # noqa: E402
 from trainer.optim import make_optimizer  # noqa: E402
+from trainer.recipe import read_recipe  # noqa: E402
 from trainer.report import Progress  # noqa: E402
 from trainer.train import train  # noqa: E402
 from trainer.trainable import (  # noqa: E402

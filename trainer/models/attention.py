@@ -38,6 +38,13 @@ def packed_kwargs(cu_seq_lens_N: Tensor, longest: int) -> dict[str, Any]:
     }
 
 
+def packed_positions(cu_seq_lens_N: Tensor, tokens: int) -> Tensor:
+    """Return positions_1T, which begin at 0 in each sample of a packed row."""
+    places_T = torch.arange(tokens, device=cu_seq_lens_N.device)
+    sample_T = torch.bucketize(places_T, cu_seq_lens_N[1:], right=True)
+    return (places_T - cu_seq_lens_N[sample_T])[None]
+
+
 def packed_mask(
     implementation: str,
     cu_seq_lens_N: Tensor,
@@ -74,6 +81,26 @@ def packed_mask(
     raise ValueError(
         f"packed rows need attention of the kind 'packed', 'sdpa', 'eager' or 'flash_attention_2', not {implementation!r}"
     )
+
+
+def packed_masks(
+    implementation: str,
+    cu_seq_lens_N: Tensor,
+    text_config: Any,
+    *,
+    tokens: int,
+    dtype: torch.dtype,
+) -> Any:
+    """Return the attention mask of one packed row as a language model takes it: for each kind of layer, if there are several."""
+
+    def mask(window: int | None) -> Tensor | None:
+        return packed_mask(implementation, cu_seq_lens_N, tokens=tokens, dtype=dtype, window=window)
+
+    window = getattr(text_config, "sliding_window", None)
+    kinds = set(getattr(text_config, "layer_types", None) or ())
+    if "sliding_attention" in kinds:
+        return {"full_attention": mask(None), "sliding_attention": mask(window)}
+    return mask(None if kinds else window)
 
 
 def packed_attention_forward(

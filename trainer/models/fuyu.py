@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
-from transformers import FuyuConfig, FuyuForCausalLM, FuyuPreTrainedModel, PreTrainedConfig
+from transformers import FuyuConfig, FuyuForCausalLM, FuyuPreTrainedModel
 from transformers.conversion_mapping import (
     get_checkpoint_conversion_mapping,
     register_checkpoint_conversion_mapping,
@@ -28,6 +28,7 @@ from transformers.conversion_mapping import (
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
 from .attention import packed_kwargs, packed_mask
+from .family import check_family
 from .fuyu_batch import normalised, positions_taught
 from .fuyu_layers import Persimmon
 from .loss import rows_loss
@@ -86,6 +87,13 @@ class FuyuDecoder(FuyuPreTrainedModel):
         A position below zero is none: that patch is not shown.
         """
         B, T = words_BTD.shape[:2]
+        config: Any = self.config
+        side, colours = config.patch_size, config.num_channels
+        if pixels.shape[-1] != side**2 * colours:
+            raise ValueError(
+                f"a patch has {pixels.shape[-1]} numbers, but the model's has {side} × {side} × {colours}; "
+                f"make the processor with patch_size={side}"
+            )
         if pixels.dtype == torch.uint8:
             pixels = normalised(pixels)
         patches = self.vision_embed_tokens(pixels.to(self.vision_embed_tokens.weight.dtype))
@@ -133,19 +141,34 @@ class Fuyu(FuyuForCausalLM):
         cls, name: Any, *args: Any, config: Any = None, **kwargs: Any
     ) -> Self:
         """Load weights as any of transformers' models; a folder with a model of another family is refused."""
-        if config is None:
-            where = {
-                key: kwargs[key]
-                for key in ("cache_dir", "revision", "token", "subfolder", "local_files_only")
-                if key in kwargs
-            }
-            found, _ = PreTrainedConfig.get_config_dict(name, **where)
-            if found.get("model_type", "fuyu") != "fuyu":
-                raise ValueError(
-                    f"{str(name)!r} holds a model of type {found['model_type']!r}, not 'fuyu'; "
-                    "load it with its own class"
-                )
+        check_family(name, "fuyu", kwargs | {"config": config})
         return super().from_pretrained(name, *args, config=config, **kwargs)
+
+    def fit(self, tokenizer: Any) -> None:
+        """Take from a tokenizer what published configs lack, or have wrong: which token is a patch's place, and which ends an answer.
+
+        `generate` then ends where the answers that were taught end (configs say 2), writes no token of the layout, and so does
+        transformers' own class that loads what is saved.
+
+        Raises:
+            ValueError: the tokenizer is another family's, or has more words than the model.
+        """
+        known = tokenizer.get_vocab()
+        layout = ("|SPEAKER|", "|NEWLINE|", "<s>", "<0x04>")
+        if missing := [token for token in layout if token not in known]:
+            raise ValueError(f"this is no tokenizer of Fuyu: it has no token {', '.join(missing)}")
+        words: Any = self.get_input_embeddings()
+        rows = words.weight.shape[0]
+        if max(known.values()) >= rows:
+            raise ValueError(
+                f"the tokenizer has {max(known.values()) + 1:,} words, but the model has {rows:,}; "
+                "call resize_token_embeddings first"
+            )
+        self.config.image_token_id = known[layout[0]]
+        settings: Any = self.generation_config
+        settings.eos_token_id = tokenizer.eos_token_id
+        settings.pad_token_id = tokenizer.pad_token_id or 0
+        settings.suppress_tokens = [known[token] for token in layout]
 
     def forward(
         self,

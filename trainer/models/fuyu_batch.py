@@ -103,32 +103,3 @@ def positions_taught(labels_BT: Tensor) -> Tensor:
     taught_BT = torch.zeros_like(labels_BT, dtype=torch.bool)
     taught_BT[:, :-1] = labels_BT[:, 1:] != IGNORED
     return taught_BT.flatten().nonzero().flatten()
-
-
-def published_labels(ids: Sequence[int], *, answer: int) -> list[int]:
-    """Return the labels of OtterHD's training: from behind the first `answer` up to the second, which `published_end` turns into an end.
-
-    Right for one turn. Of two turns this teaches the first answer and the *second question*. For comparison with published numbers;
-    `FuyuProcessor.sample` is for use.
-
-    Raises:
-        ValueError: the row has only one `answer` (the published code crashes there).
-    """
-    marks = [place for place, token in enumerate(ids) if token == answer]
-    if len(marks) == 1:
-        raise ValueError(
-            f"token {answer} occurs once in the row; the published labels need it twice"
-        )
-    first, second = marks[:2] if marks else (len(ids), len(ids))
-    return [token if first < place <= second else IGNORED for place, token in enumerate(ids)]
-
-
-def published_end(
-    ids: Sequence[int], labels: Sequence[int], *, answer: int, end: int
-) -> tuple[list[int], list[int]]:
-    """Return ids and labels with `end` in place of the last of two or more `answer`."""
-    marks = [place for place, token in enumerate(ids) if token == answer]
-    new_ids, new_labels = list(ids), list(labels)
-    if len(marks) > 1:
-        new_ids[marks[-1]] = new_labels[marks[-1]] = end
-    return new_ids, new_labels

@@ -113,8 +113,9 @@ class Attention(nn.Module):
         qkv = self.query_key_value(hidden_BTD).unflatten(-1, (self.heads, 3, -1))
         q_BTHE, k_BTHE, v_BTHE = qkv.unbind(-2)
         cos, sin = position_embeddings
-        q = rotated(self.q_layernorm(q_BTHE), cos, sin).transpose(1, 2)
-        k = rotated(self.k_layernorm(k_BTHE), cos, sin).transpose(1, 2)
+        # On CUDA, autocast computes norms in float32, and kernels want all three in the 16 bits of the products.
+        q = rotated(self.q_layernorm(q_BTHE), cos, sin).to(v_BTHE.dtype).transpose(1, 2)
+        k = rotated(self.k_layernorm(k_BTHE), cos, sin).to(v_BTHE.dtype).transpose(1, 2)
         v = v_BTHE.transpose(1, 2)
         if cache is not None:
             k, v = cache.update(k, v, self.layer_idx)

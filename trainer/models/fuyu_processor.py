@@ -21,26 +21,39 @@ Letters: B rows, T tokens, P patches, C numbers of one patch.
 """
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from transformers import BatchFeature, ProcessorMixin
 
 from .fuyu_batch import Sample, normalised, padded
-from .fuyu_pictures import Patches, cut
+from .fuyu_pictures import PADDING, Patches, cut, from_bytes
 from .loss import IGNORED
 
-__all__ = ["FuyuProcessor"]
+__all__ = ["FuyuProcessor", "placed"]
 
 PATCH, ROW_END, START, ANSWER = "|SPEAKER|", "|NEWLINE|", "<s>", "<0x04>"
 PLACE = "<image>"
-"""In a text for `__call__`: here stands the next picture."""
+"""In a text for `__call__` or `placed`: here stands the next picture."""
+FIXED = {
+    "do_resize": True,
+    "do_pad": True,
+    "do_rescale": True,
+    "do_normalize": True,
+    "resample": Image.Resampling.BILINEAR,
+    "padding_mode": "constant",
+    "padding_value": PADDING,
+    "rescale_factor": 1 / 255,
+    "image_mean": 0.5,
+    "image_std": 0.5,
+}
+"""What transformers' settings must say, if they say it: nothing else is done here."""
 TAGS = {"box": ("<0x00>", "<0x01>", 4), "point": ("<0x02>", "<0x03>", 2)}
 """The tokens around the numbers of a tag, and how many numbers."""
 NUMBER = r"\s*-?\d+(?:\.\d+)?\s*"
@@ -97,29 +110,70 @@ class FuyuProcessor(ProcessorMixin):
     def model_input_names(self) -> list[str]:
         return ["input_ids", "attention_mask", "pixel_values"]
 
-    def cut(self, picture: Any, *, max_pixels: int | None = None) -> Patches:
-        """Return a picture's patches; `max_pixels` may be drawn anew for each while training."""
+    def cut(
+        self, picture: Any, *, max_pixels: int | None = None, side: int | None = None
+    ) -> Patches:
+        """Return a picture's patches.
+
+        Args:
+            picture: Pillow's, or its bytes_HWC; patches are returned as they are.
+            max_pixels: A limit of this picture's own, beside the processor's.
+            side: Show it, shrunk or enlarged with its aspect, as large as a square of so many pixels a side, but within the
+                processor's limits; None: as it comes.
+
+        Raises:
+            ValueError: it is none, or damaged.
+        """
         if isinstance(picture, Patches):
             return picture
         if not isinstance(picture, Image.Image):
-            picture = Image.fromarray(np.asarray(picture, dtype=np.uint8))
-        limits = [limit for limit in (self.max_pixels, max_pixels) if limit is not None]
-        size = None if self.size is None else (self.size["height"], self.size["width"])
-        return cut(picture, patch=self.patch_size, size=size, max_pixels=min(limits, default=None))
+            picture = from_bytes(picture)
+        area = None if side is None else side**2
+        limits = [limit for limit in (self.max_pixels, max_pixels, area) if limit is not None]
+        return cut(
+            picture,
+            patch=self.patch_size,
+            size=None if self.size is None else (self.size["height"], self.size["width"]),
+            max_pixels=min(limits, default=None),
+            min_pixels=area,
+        )
 
-    def sample(self, turns: Sequence[Turn], *, max_tokens: int | None = None) -> Sample:
+    def sample(
+        self,
+        turns: Sequence[Turn],
+        *,
+        max_tokens: int | None = None,
+        side: int | None = None,
+        record_id: str | None = None,
+    ) -> Sample:
         """Return a conversation with its labels; if the last answer is None, a prompt for it.
 
+        Args:
+            turns: Oldest first.
+            max_tokens: More are refused.
+            side: See `cut`; for dynamic resolution it is drawn for each sample (`fuyu_pictures.drawn_side`).
+            record_id: Named in errors.
+
         Raises:
-            ValueError: nothing in it, a text that holds one of the layout's own tokens, or more than `max_tokens`.
+            ValueError: nothing in it, a text that holds one of the layout's own tokens, a damaged picture, or more than `max_tokens`.
         """
+        try:
+            return self._conversation(turns, max_tokens, side)
+        except ValueError as error:
+            if record_id is None:
+                raise
+            raise ValueError(f"record {record_id!r} cannot be encoded: {error}") from error
+
+    def _conversation(
+        self, turns: Sequence[Turn], max_tokens: int | None, side: int | None
+    ) -> Sample:
         ids: list[int] = []
         labels: list[int] = []
         shown: list[Patches] = []
         for nth, (question, answer) in enumerate(turns):
             if answer is None and nth < len(turns) - 1:
                 raise ValueError(f"turn {nth + 1} of {len(turns)} has no answer")
-            new = self._laid_out(_framed(question, answer), shown, is_start=not ids)
+            new = self._laid_out(_framed(question, answer), shown, is_start=not ids, side=side)
             taught_from = new.index(self.answer_id) + 1
             if answer is not None:
                 new.append(self.end_id)
@@ -127,10 +181,12 @@ class FuyuProcessor(ProcessorMixin):
             labels += [IGNORED] * taught_from + new[taught_from:]
         return self._sample(ids, labels, shown, max_tokens)
 
-    def prompt(self, parts: Sequence[Part], *, max_tokens: int | None = None) -> Sample:
-        """Return text and pictures as they stand, followed by the beginning of an answer."""
+    def prompt(
+        self, parts: Sequence[Part], *, max_tokens: int | None = None, side: int | None = None
+    ) -> Sample:
+        """Return text and pictures as they stand, followed by the beginning of an answer; `side` as in `cut`."""
         shown: list[Patches] = []
-        ids = self._laid_out(parts, shown, is_start=True, may_answer=True)
+        ids = self._laid_out(parts, shown, is_start=True, side=side, may_answer=True)
         ids.append(self.answer_id)
         return self._sample(ids, [IGNORED] * len(ids), shown, max_tokens)
 
@@ -139,6 +195,7 @@ class FuyuProcessor(ProcessorMixin):
         images: Any = None,
         text: str | Sequence[str] | None = None,
         padding_side: str = "left",
+        side: int | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
         """Return input_ids and attention_mask (B, T), and pixel_values (P, C) of all rows, for `generate`.
@@ -147,6 +204,7 @@ class FuyuProcessor(ProcessorMixin):
             images: A picture, one for each text, or a list of them for each text.
             text: Prompts; `<image>` marks where a picture stands, without it all stand before the text.
             padding_side: Of shorter prompts.
+            side: See `cut`.
             kwargs: `return_tensors="pt"`, the only kind there is.
 
         Raises:
@@ -166,7 +224,9 @@ class FuyuProcessor(ProcessorMixin):
         if len(images) != len(texts):
             raise ValueError(f"{len(images)} pictures (or lists of them) for {len(texts)} texts")
         samples = [
-            self.prompt(_placed(one, list(its) if isinstance(its, list | tuple) else [its]))
+            self.prompt(
+                placed(one, list(its) if isinstance(its, list | tuple) else [its]), side=side
+            )
             for one, its in zip(texts, images, strict=True)
         ]
         batch = padded(samples, pad_id=self.pad_id, side=padding_side)
@@ -222,6 +282,11 @@ class FuyuProcessor(ProcessorMixin):
             theirs: dict[str, Any] = found.get("image_processor") or {}
             if not theirs and path.exists():
                 theirs = json.loads(path.read_text(encoding="utf-8"))
+            for key, value in FIXED.items():
+                if not _is_all(theirs.get(key, value), value):
+                    raise ValueError(
+                        f"the settings of {str(name)!r} say {key} = {theirs[key]!r}, but Fuyu's pictures are made with {value!r}"
+                    )
             found |= {key: theirs[key] for key in ("patch_size", "size") if key in theirs}
         return found, rest
 
@@ -231,13 +296,14 @@ class FuyuProcessor(ProcessorMixin):
         shown: list[Patches],
         *,
         is_start: bool,
+        side: int | None,
         may_answer: bool = False,
     ) -> list[int]:
         """Return tokens, and put the pictures to those shown before."""
         ids: list[int] = []
         for part in parts:
             if not isinstance(part, str):
-                patches = self.cut(part)
+                patches = self.cut(part, side=side)
                 shown.append(patches)
                 ids += [*[self.patch_id] * patches.columns, self.row_end_id] * patches.rows
                 ids.append(self.start_id)
@@ -323,8 +389,12 @@ def _framed(question: str | Sequence[Part], answer: str | None) -> list[Part]:
     return [*pictures, *rest]
 
 
-def _placed(text: str, pictures: list[Any]) -> list[Any]:
-    """Return a text's parts with the pictures at its marks, or before it."""
+def placed(text: str, pictures: Sequence[Any]) -> list[Any]:
+    """Return a question's parts for `sample`: the pictures at the text's `<image>` marks, or all before it.
+
+    Raises:
+        ValueError: there are some marks, but not one for each picture.
+    """
     pieces = text.split(PLACE)
     if len(pieces) == 1:
         return [*pictures, text]
@@ -336,6 +406,14 @@ def _placed(text: str, pictures: list[Any]) -> list[Any]:
     for picture, piece in zip(pictures, pieces[1:], strict=True):
         parts += [picture, piece]
     return [part for part in parts if not (isinstance(part, str) and not part)]
+
+
+def _is_all(said: Any, value: Any) -> bool:
+    """Tell whether a setting, of one number or one for each colour, is a value."""
+    every = said if isinstance(said, list | tuple) else [said]
+    if isinstance(value, str):
+        return all(one == value for one in every)
+    return all(math.isclose(one, value, rel_tol=1e-6) for one in every)
 
 
 FuyuProcessor.register_for_auto_class()  # type: ignore[no-untyped-call]

@@ -167,3 +167,17 @@ class SeeingLayer(nn.Module):
                 hidden_BTD, media, media_mask, kv_BSE, media_even
             )
         return self.decoder_layer(hidden_BTD, *args, **kwargs)
+
+
+def decoder_layers(lang_encoder: Any) -> nn.ModuleList:
+    """Return the list of a language model's layers.
+
+    Raises:
+        ValueError: it keeps them where nobody looks for them.
+    """
+    decoder = lang_encoder.get_decoder()
+    for name in ("layers", "blocks", "h"):
+        found = getattr(decoder, name, None)
+        if isinstance(found, nn.ModuleList):
+            return found
+    raise ValueError(f"the layers of {type(lang_encoder).__name__} are not found")

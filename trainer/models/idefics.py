@@ -29,6 +29,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.idefics.modeling_idefics import IdeficsAttention, eager_attention_forward
 
 from .attention import PACKED, packed_kwargs, packed_mask
+from .family import check_family, check_type
 from .idefics_processor import ANSWER, END, FAKE, IMAGE, picture_mask
 from .loss import taught_loss
 
@@ -83,7 +84,7 @@ class Idefics(IdeficsForVisionText2Text):  # type: ignore[misc, unused-ignore]
     accepts_loss_kwargs = True
 
     def __init__(self, config: IdeficsConfig) -> None:
-        _check_family(config)
+        check_type("the config", config.model_type, IdeficsConfig.model_type)
         super().__init__(config)
         for index, layer in enumerate(self.model.gated_cross_attn_layers):
             looks = PictureAttention(
@@ -106,9 +107,7 @@ class Idefics(IdeficsForVisionText2Text):  # type: ignore[misc, unused-ignore]
         Raises:
             ValueError: it is of another family.
         """
-        if not isinstance(kwargs.get("config"), PreTrainedConfig):
-            found, _ = PreTrainedConfig.get_config_dict(name)
-            _check_family(found, where=str(name))
+        check_family(name, IdeficsConfig.model_type, kwargs)
         model: Self = super().from_pretrained(name, *args, **kwargs)
         return model
 
@@ -278,7 +277,9 @@ class Idefics(IdeficsForVisionText2Text):  # type: ignore[misc, unused-ignore]
         name = "perceiver_embeddings" if self.config.use_resampler else "image_encoder_embeddings"
         kwargs[name] = media.flatten(0, 1)
         if cu_seq_lens is not None:
-            T = input_ids.shape[1]
+            B, T = input_ids.shape
+            if B != 1:
+                raise ValueError(f"a packed batch is one row, not {B}")
             if position_ids is None:
                 position_ids = _positions(cu_seq_lens, T)
             implementation = self.config._attn_implementation
@@ -370,7 +371,14 @@ class Idefics(IdeficsForVisionText2Text):  # type: ignore[misc, unused-ignore]
         interpolate_pos_encoding: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """Look once, then write. Pad prompts of different lengths on the left."""
+        """Look once, then write.
+
+        Raises:
+            ValueError: prompts are padded on the right, where the answer has to go.
+        """
+        mask = kwargs.get("attention_mask")
+        if mask is not None and not bool(mask[:, -1].all()):
+            raise ValueError("prompts must be padded on the left to be continued")
         if pixel_values is not None and kwargs.get("media") is None:
             with torch.no_grad():
                 kwargs["media"] = self.see(
@@ -396,14 +404,6 @@ class Idefics(IdeficsForVisionText2Text):  # type: ignore[misc, unused-ignore]
             # A new token sees what the one before it saw; a step takes as many of the last ones as it has tokens.
             updated["image_attention_mask"] = torch.cat([mask_BTN, mask_BTN[:, -1:]], dim=1)
         return updated
-
-
-def _check_family(config: PreTrainedConfig | dict[str, Any], where: str = "the config") -> None:
-    found = config.get("model_type") if isinstance(config, dict) else config.model_type
-    if found != IdeficsConfig.model_type:
-        raise ValueError(
-            f"{where} is of a model of type {found!r}, not {IdeficsConfig.model_type!r}; give a checkpoint of Idefics (v1)"
-        )
 
 
 @torch.no_grad()

@@ -134,7 +134,7 @@ class IdeficsChatProcessor(ProcessorMixin):  # type: ignore[misc, unused-ignore]
             messages: Oldest first.
             pictures: For the messages' `{"type": "image"}` that hold no picture themselves, in order.
             record_id: Named in errors.
-            max_tokens: More are refused.
+            max_tokens: More are refused; None: more than the tokenizer's `model_max_length`.
 
         Raises:
             ValueError: pictures and their places do not match, a picture or a message cannot be read, the text is too long.
@@ -142,8 +142,9 @@ class IdeficsChatProcessor(ProcessorMixin):  # type: ignore[misc, unused-ignore]
         name = "the conversation" if record_id is None else f"record {record_id!r}"
         try:
             ids_T, labels_T, shown = self._encoded(messages, pictures)
-            if max_tokens is not None and len(ids_T) > max_tokens:
-                _refuse_length(len(ids_T), max_tokens)
+            allowed = int(self.tokenizer.model_max_length) if max_tokens is None else max_tokens
+            if len(ids_T) > allowed:
+                _refuse_length(len(ids_T), allowed)
             pixels_NCHW = [self.pixels(picture) for picture in shown]
         except (ValueError, OSError) as error:
             raise ValueError(f"{name} cannot be encoded: {error}") from error
@@ -202,6 +203,8 @@ class IdeficsChatProcessor(ProcessorMixin):  # type: ignore[misc, unused-ignore]
         self, messages: Sequence[Message], waiting: Iterator[Picture] | None, shown: list[Picture]
     ) -> Iterator[tuple[str | int, bool]]:
         """Yield texts and special tokens, and whether they are taught; put the pictures into `shown`."""
+        if not messages:
+            raise ValueError("it has no messages")
         if self.tokenizer.bos_token_id is not None:
             yield self.tokenizer.bos_token_id, False
         role = None
@@ -237,7 +240,10 @@ class IdeficsChatProcessor(ProcessorMixin):  # type: ignore[misc, unused-ignore]
         for part in parts:
             kind = part.get("type")
             if kind == "text":
-                text = _answer(part["text"]) if taught else part["text"].strip()
+                text = part.get("text")
+                if not isinstance(text, str):
+                    raise ValueError(f"a message has a part of type 'text' with {text!r} in it")
+                text = _answer(text) if taught else text.strip()
                 if text:
                     yield text, taught
                     after_picture = False
@@ -290,7 +296,9 @@ class IdeficsChatProcessor(ProcessorMixin):  # type: ignore[misc, unused-ignore]
             max_tokens: Of each.
             labels: For learning.
         """
-        if conversations and isinstance(conversations[0], Mapping):
+        if not conversations:
+            raise ValueError("there is no conversation")
+        if isinstance(conversations[0], Mapping):
             conversations = [conversations]
             pictures = None if pictures is None else [pictures]
         if pictures is not None and len(pictures) != len(conversations):

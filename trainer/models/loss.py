@@ -41,7 +41,15 @@ def taught_loss(
         words: V.
         num_items: Taught tokens of the whole step, over all its batches and devices.
         piece: Logits in memory at once, at most.
+
+    Raises:
+        ValueError: the labels are not those of the tokens.
     """
+    if labels_BT.shape != hidden_BTD.shape[:2]:
+        raise ValueError(
+            f"labels have the shape {tuple(labels_BT.shape)} and the tokens {tuple(hidden_BTD.shape[:2])}; give each token a label, "
+            f"{IGNORED} where nothing is taught"
+        )
     next_BT = labels_BT[:, 1:]
     taught_BT = next_BT != IGNORED
     return rows_loss(

@@ -18,6 +18,7 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
+from .attention import packed_positions
 from .loss import taught_loss
 from .mpt_attention import Reach, alibi_slopes, attend, find_reach
 from .mpt_config import MptConfig
@@ -194,7 +195,7 @@ class MptModel(MptPreTrainedModel):
         Args:
             input_ids: (B, T), or else `inputs_embeds`, (B, T, D).
             attention_mask: See `find_reach`.
-            position_ids: (B, T), for learned positions; None: the number of tokens before, padding left out.
+            position_ids: (B, T), for learned positions; None: the number of tokens before in the text, padding left out.
             cache: Keys and values of the tokens before.
             inputs_embeds: (B, T, D)
             use_cache: Fill a KV cache and return it.
@@ -222,7 +223,9 @@ class MptModel(MptPreTrainedModel):
             )
 
         if not self.has_alibi:
-            if position_ids is None:
+            if position_ids is None and kwargs.get("cu_seq_lens_q") is not None:
+                position_ids = packed_positions(kwargs["cu_seq_lens_q"], T)
+            elif position_ids is None:
                 position_ids = self._positions(attention_mask, past, T, hidden_BTD.device)
             hidden_BTD = hidden_BTD + self.wpe(position_ids)
         share = config.embedding_fraction
@@ -277,7 +280,7 @@ class MptModel(MptPreTrainedModel):
         if cache is not None:
             keys = cache.get_mask_sizes(T, 0)[0]
         dtype, kind = hidden_BTD.dtype, hidden_BTD.device.type
-        if torch.is_autocast_enabled(kind):
+        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
             dtype = torch.get_autocast_dtype(kind)
         return find_reach(
             config._attn_implementation,

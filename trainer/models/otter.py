@@ -15,12 +15,12 @@ Letters: B rows, T tokens, N media of a row, F frames, C H W a frame, P patches,
 S = N·L, E keys and values of a layer, X layers that look.
 """
 
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
@@ -33,14 +33,17 @@ from transformers import (
 )
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from .attention import packed_kwargs, packed_mask
-from .gated_attention import GatedCrossAttention, SeeingLayer, media_mask
+from .attention import packed_kwargs, packed_masks, packed_positions
+from .family import check_type
+from .gated_attention import GatedCrossAttention, SeeingLayer, decoder_layers, media_mask
 from .loss import taught_loss
 from .mpt import MptConfig, MptForCausalLM
+from .otter_config import CROSS_ATTENTION, PERCEIVER, check_every, read_text_config, sizes
+from .otter_inputs import check_media, check_pixels, check_prompts
 from .otter_processor import OtterProcessor
 from .perceiver import PerceiverResampler
 
-MPT_TYPES = ("mpt", "mosaic_gpt")
+__all__ = ["Otter", "OtterConfig", "OtterProcessor", "decoder_layers"]
 
 
 class OtterConfig(PreTrainedConfig):
@@ -68,21 +71,16 @@ class OtterConfig(PreTrainedConfig):
     pad_token_id: int | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
+        family = kwargs.pop("model_type", "otter")
+        if family != "flamingo":  # what OpenFlamingo's configs say; the model is the same
+            check_type("the config", family, "otter")
         if not isinstance(self.vision_config, PreTrainedConfig):
             self.vision_config = CLIPVisionConfig(**(self.vision_config or {}))
         if not isinstance(self.text_config, PreTrainedConfig):
-            text = {"model_type": "llama"} | (self.text_config or {})
-            if text["model_type"] in MPT_TYPES:
-                self.text_config = MptConfig(**text)
-            else:
-                self.text_config = AutoConfig.for_model(**text)
-        # The published sizes, which no published config.json mentions.
-        self.perceiver = {
-            "depth": 6, "heads": 8, "dim_head": 64, "num_latents": 64, "ff_mult": 4,
-        } | (self.perceiver or {})  # fmt: skip
-        self.cross_attention = {"heads": 8, "dim_head": 64, "ff_mult": 4} | (
-            self.cross_attention or {}
-        )
+            self.text_config = read_text_config(self.text_config or {})
+        self.perceiver = sizes("perceiver", PERCEIVER, self.perceiver)
+        self.cross_attention = sizes("cross_attention", CROSS_ATTENTION, self.cross_attention)
+        check_every(self.cross_attn_every_n_layers, self.text_config.num_hidden_layers)
         super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
 
 
@@ -107,8 +105,12 @@ class Otter(PreTrainedModel, GenerationMixin):
         )
         if isinstance(config.text_config, MptConfig):
             self.lang_encoder: Any = MptForCausalLM(config.text_config)
-        else:
+        elif type(config.text_config) in MODEL_FOR_CAUSAL_LM_MAPPING:
             self.lang_encoder = AutoModelForCausalLM.from_config(config.text_config)
+        else:
+            raise ValueError(
+                f"text_config.model_type is {config.text_config.model_type!r}, which is no causal language model"
+            )
         layers = decoder_layers(self.lang_encoder)
         every = config.cross_attn_every_n_layers
         for index, layer in enumerate(layers):
@@ -162,9 +164,14 @@ class Otter(PreTrainedModel, GenerationMixin):
 
         Frames that the mask calls false only fill up a batch: CLIP does not look at them either.
         """
+        check_pixels(pixels_BNFCHW, frame_mask_BNF, self.config)
+        if frame_mask_BNF is not None:
+            frame_mask_BNF = frame_mask_BNF.bool()
         pixels_MCHW = pixels_BNFCHW.flatten(0, 2).to(self.vision_encoder.dtype)
         real_M = None if frame_mask_BNF is None else frame_mask_BNF.flatten()
         shown = pixels_MCHW if real_M is None else pixels_MCHW[real_M]
+        if len(shown) == 0:
+            raise ValueError("frame_mask says that no frame is real; leave pixel_values out")
         # Without the class token, and without CLIP's last norm: the Perceiver has its own.
         patches = self.vision_encoder(pixel_values=shown).last_hidden_state[:, 1:]
         if real_M is not None:
@@ -182,8 +189,14 @@ class Otter(PreTrainedModel, GenerationMixin):
 
     def text_time(self, input_ids_BT: Tensor) -> Tensor:
         """Count the media shown up to and including each token (text_time_BT)."""
+        return self.shown(input_ids_BT).long().cumsum(dim=-1)
+
+    def shown(self, input_ids_BT: Tensor) -> Tensor:
+        """Say where a medium is shown (shown_BT)."""
+        if self.config.image_token_id is None:
+            raise ValueError("the config does not say which token is <image>; set image_token_id")
         shown_BT: Tensor = input_ids_BT == self.config.image_token_id
-        return shown_BT.long().cumsum(dim=-1)
+        return shown_BT
 
     def forward(
         self,
@@ -196,6 +209,7 @@ class Otter(PreTrainedModel, GenerationMixin):
         media: Tensor | None = None,
         media_kv: Tensor | None = None,
         text_time: Tensor | None = None,
+        position_ids: Tensor | None = None,
         cu_seq_lens: Tensor | None = None,
         max_length: int | None = None,
         logits_to_keep: int = 0,
@@ -217,8 +231,9 @@ class Otter(PreTrainedModel, GenerationMixin):
             media_kv: (B, X, S, E) from `keys_values`, in place of both.
             text_time: (B, T), the number of the medium that each token sees, counted from 1 in its row, 0 for none. Needed
                 where `input_ids` is not the whole text (a filled KV cache) and in packed rows.
-            cu_seq_lens: (samples + 1,) int32: where the samples of one packed row begin, and its end. With it `position_ids`
-                begin at 0 in each sample, and there is no `attention_mask`.
+            position_ids: (B, T); None: the language model counts, in each sample of a packed row from 0.
+            cu_seq_lens: (samples + 1,) int32: where the samples of one packed row begin, and its end. With it there is no
+                `attention_mask`.
             max_length: Tokens of the longest sample of a packed row; None: counted, for which the device is waited for.
             logits_to_keep: How many of the last tokens get logits; 0: all.
             kwargs: Of the language model.
@@ -226,16 +241,26 @@ class Otter(PreTrainedModel, GenerationMixin):
         if media is None and media_kv is None and pixel_values is not None:
             media = self.see(pixel_values, frame_mask)
         if cu_seq_lens is not None:
-            assert text_time is not None or media is None, "a packed row needs text_time"
+            if text_time is None and (media is not None or media_kv is not None):
+                raise ValueError(
+                    "a packed row with pictures needs text_time, counted in each sample"
+                )
             attention_mask, packed = self._packed(input_ids, cu_seq_lens, max_length)
             kwargs |= packed
+            if position_ids is None:
+                position_ids = packed_positions(cu_seq_lens, input_ids.shape[1])
+        if position_ids is not None:
+            kwargs["position_ids"] = position_ids
         reached: list[bool] = []
         if media is not None or media_kv is not None:
             if text_time is None:
-                # Counted from a part of the text, the media would silently vanish.
-                assert attention_mask is None or attention_mask.shape[-1] == input_ids.shape[1], (
-                    "a cached step needs text_time"
-                )
+                seen = input_ids.shape[1] if attention_mask is None else attention_mask.shape[-1]
+                if seen != input_ids.shape[1]:
+                    # Counted from a part of the text, the media would silently vanish.
+                    raise ValueError(
+                        f"attention_mask is of {seen} tokens and input_ids of {input_ids.shape[1]}: a step with a filled KV cache "
+                        "needs text_time, counted in the whole text"
+                    )
                 text_time = self.text_time(input_ids)
             kwargs |= self._looks(media, media_kv, text_time) | {"reached": reached}
 
@@ -271,6 +296,13 @@ class Otter(PreTrainedModel, GenerationMixin):
     ) -> dict[str, Any]:
         """Return the arguments that tell every layer where each token looks."""
         latents = self.config.perceiver["num_latents"]
+        check_media(
+            media_BNLV,
+            media_kv_BXSE,
+            rows=text_time_BT.shape[0],
+            latents=latents,
+            looks=len(self.cross_attentions()),
+        )
         if media_kv_BXSE is not None:
             media = media_kv_BXSE.shape[2] // latents
             shown: dict[str, Any] = {"media_kv": media_kv_BXSE}
@@ -289,22 +321,21 @@ class Otter(PreTrainedModel, GenerationMixin):
         """Return the attention mask of a packed row, for each kind of layer if there are several, and its other arguments."""
         if input_ids_BT.shape[0] != 1:
             raise ValueError(f"a packed batch is one row, not {input_ids_BT.shape[0]}")
+        if longest is None or cu_seq_lens_N.device.type == "cpu":
+            ends = (int(cu_seq_lens_N[0]), int(cu_seq_lens_N[-1]))
+            if ends != (0, input_ids_BT.shape[1]):
+                raise ValueError(
+                    f"cu_seq_lens goes from {ends[0]} to {ends[1]} in a row of {input_ids_BT.shape[1]} tokens"
+                )
         if longest is None:
             longest = int(cu_seq_lens_N.diff().max())
-        mask = partial(
-            packed_mask,
+        masks = packed_masks(
             self.lang_encoder.config._attn_implementation,
             cu_seq_lens_N,
+            self.config.text_config,
             tokens=input_ids_BT.shape[1],
             dtype=self.dtype,
         )
-        text = self.config.text_config
-        window = getattr(text, "sliding_window", None)
-        kinds = set(getattr(text, "layer_types", None) or ())
-        if "sliding_attention" in kinds:
-            masks: Any = {"full_attention": mask(), "sliding_attention": mask(window=window)}
-        else:
-            masks = mask(window=None if kinds else window)
         return masks, packed_kwargs(cu_seq_lens_N, longest)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -337,7 +368,8 @@ class Otter(PreTrainedModel, GenerationMixin):
             kwargs: `media` or `media_kv` may stand for the pixels.
 
         Raises:
-            ValueError: prompts are padded on the right, where the answer has to go.
+            ValueError: prompts are padded on the right, where the answer has to go; or they show more or fewer pictures than
+                are given.
         """
         mask_BT = kwargs.get("attention_mask")
         if mask_BT is not None and not bool(mask_BT[:, -1].all()):
@@ -350,6 +382,14 @@ class Otter(PreTrainedModel, GenerationMixin):
                 media = self.see(pixel_values, frame_mask)
             if media is not None:
                 kwargs["media_kv"] = self.keys_values(media)
+        if self.config.image_token_id is not None:
+            media_kv, latents = kwargs.get("media_kv"), self.config.perceiver["num_latents"]
+            check_prompts(
+                self.shown(input_ids),
+                None if media_kv is None else media_kv.shape[2] // latents,
+                pixel_values,
+                legacy=self.config.legacy,
+            )
         kwargs.setdefault("eos_token_id", self.config.endofchunk_token_id)
         kwargs.setdefault("pad_token_id", self.config.pad_token_id)
         return super().generate(input_ids, **kwargs)
@@ -357,24 +397,10 @@ class Otter(PreTrainedModel, GenerationMixin):
     def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
         inputs: dict[str, Any] = super().prepare_inputs_for_generation(input_ids, **kwargs)
         new = inputs["input_ids"].shape[1]
-        inputs["text_time"] = self.text_time(input_ids)[:, -new:]
-        if self.config.legacy:
-            inputs["text_time"] = self.text_time(inputs["input_ids"])
+        if inputs.get("media_kv") is not None:
+            whole = inputs["input_ids"] if self.config.legacy else input_ids
+            inputs["text_time"] = self.text_time(whole)[:, -new:]
         return inputs
-
-
-def decoder_layers(lang_encoder: Any) -> nn.ModuleList:
-    """Return the list of a language model's layers.
-
-    Raises:
-        ValueError: it keeps them where nobody looks for them.
-    """
-    decoder = lang_encoder.get_decoder()
-    for name in ("layers", "blocks", "h"):
-        found = getattr(decoder, name, None)
-        if isinstance(found, nn.ModuleList):
-            return found
-    raise ValueError(f"the layers of {type(lang_encoder).__name__} are not found")
 
 
 AutoConfig.register("otter", OtterConfig)

@@ -14,7 +14,6 @@ Letters: B rows, T tokens, N media of a row, F frames of a medium, C H W a frame
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import torch
@@ -23,6 +22,7 @@ from torch import Tensor
 from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from .pictures import Geometry, evenly, squared
+from .turns import Medium, Turn, turns_of
 
 END, IMAGE, ANSWER, PAD = "<|endofchunk|>", "<image>", "<answer>", "<PAD>"
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -32,22 +32,10 @@ ROUNDED_MEAN = (0.481, 0.458, 0.408)
 ROUNDED_STD = (0.269, 0.261, 0.276)
 UNLIMITED = 10**9
 """Tokenizers that know no limit name a larger one."""
+PADDINGS = ("longest", "max_length", "do_not_pad")
+"""As transformers calls them."""
 
-Medium = Image.Image | Sequence[Image.Image]
-"""One picture, or the frames of one clip."""
 Layout = Literal["otter", "flamingo"]
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """A question and its answer, or an example of both."""
-
-    question: str
-    """For OpenFlamingo what begins the caption: `Output:`, say, or nothing."""
-    answer: str | None = None
-    """None: it is the model's turn."""
-    media: Sequence[Medium] = ()
-    """What is shown before the question."""
 
 
 class OtterProcessor(ProcessorMixin):
@@ -152,8 +140,12 @@ class OtterProcessor(ProcessorMixin):
             inputs |= self._pictures(media, names, resample=frames == "resample")
         return BatchFeature(inputs)
 
-    def conversation(self, turns: Sequence[Turn]) -> tuple[list[int], list[Medium]]:
+    def conversation(
+        self, turns: Sequence[Turn], *, marked: bool = False
+    ) -> tuple[list[int], list[Medium]]:
         """Return the tokens of a conversation, and the media that they show: what `text` and `images` of a call take.
+
+        Media stand before their question; `marked`: where it has the characters `<image>`, if it has any.
 
         Several turns are one conversation or several examples, each with media of its own; the two cannot be told apart. Where the
         last has no answer, the tokens end where the model's begins.
@@ -167,7 +159,7 @@ class OtterProcessor(ProcessorMixin):
                 )
         ids = self._begin()
         for turn in turns:
-            ids += self._turn(turn.question, turn.answer, media=len(turn.media))
+            ids += self._turn(turn.question, turn.answer, media=len(turn.media), marked=marked)
         return ids, [medium for turn in turns for medium in turn.media]
 
     def apply_chat_template(  # type: ignore[override]
@@ -199,6 +191,8 @@ class OtterProcessor(ProcessorMixin):
                 "this processor lays out conversations itself: without a template, and with whole answers"
             )
         options |= processor_kwargs or {}
+        if not conversation:
+            raise ValueError("a conversation needs a question")
         one = isinstance(conversation[0], Mapping)
         laid = [self.conversation(turns_of(m)) for m in ([conversation] if one else conversation)]
         if not tokenize:
@@ -281,10 +275,17 @@ class OtterProcessor(ProcessorMixin):
         bos = self.tokenizer.bos_token_id
         return [] if bos is None else [int(bos)]
 
-    def _turn(self, question: str, answer: str | None, *, media: int) -> list[int]:
+    def _turn(
+        self, question: str, answer: str | None, *, media: int, marked: bool = False
+    ) -> list[int]:
         shown = [self.image_id] * media
         if self.layout == "otter":
-            ids = [*shown, *self._ids(f"User:{question.strip()} GPT:"), self.answer_id]
+            said = f"User:{question.strip()} GPT:"
+            ids = shown + self._ids(said)
+            if marked and IMAGE in question:
+                pieces = map(self._ids, said.split(IMAGE))
+                ids = [token for piece in pieces for token in (*piece, self.image_id)][:-1]
+            ids.append(self.answer_id)
             return ids if answer is None else ids + self.reply(answer)
         # A caption is one text, so that the words at the seam are those that were taught.
         if answer is None:
@@ -301,6 +302,10 @@ class OtterProcessor(ProcessorMixin):
 
     def _longest(self, ids: list[list[int]], padding: bool | str, limit: int | None) -> int:
         lengths = {len(row) for row in ids}
+        if padding not in (True, False, *PADDINGS):
+            raise ValueError(
+                f"padding is True, False or one of {', '.join(PADDINGS)}, not {padding!r}"
+            )
         if padding == "max_length":
             if not limit:
                 raise ValueError("padding='max_length' needs max_length")
@@ -354,44 +359,20 @@ class OtterProcessor(ProcessorMixin):
             raise ValueError(f"a picture of {name} cannot be read: {error}") from error
 
 
-def turns_of(messages: Sequence[Mapping[str, Any]]) -> list[Turn]:
-    """Read messages in transformers' form as turns."""
-    turns: list[Turn] = []
-    for number, message in enumerate(messages):
-        role, content = message["role"], message["content"]
-        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        said = "\n".join(part["text"] for part in parts if part["type"] == "text")
-        awaits = bool(turns) and turns[-1].answer is None
-        if role not in ("user", "assistant") or (role == "assistant") != awaits:
-            raise ValueError(
-                f"message {number} is of the {role!r}; users and assistants take turns, and a user begins"
-            )
-        if role == "user":
-            shown = [_shown(part, number) for part in parts if part["type"] != "text"]
-            turns.append(Turn(said, media=shown))
-        else:
-            turns[-1] = Turn(turns[-1].question, said, turns[-1].media)
-    return turns
-
-
-def _shown(part: Mapping[str, Any], number: int) -> Medium:
-    kind = part["type"]
-    if kind not in ("image", "video") or kind not in part:
-        raise ValueError(
-            f"message {number} shows something that is not a picture in memory; write "
-            "{'type': 'image', 'image': …} or {'type': 'video', 'video': [frames]}"
-        )
-    return cast(Medium, part[kind])
-
-
 def _rows(text: Any, images: Any) -> tuple[list[Any], list[list[Medium]]]:
     """Return the texts, and the media of each."""
+    if hasattr(text, "tolist"):  # a tensor or an array of tokens
+        text = text.tolist()
     single = isinstance(text, str) or (len(text) > 0 and isinstance(text[0], int))
     texts = [text] if single else list(text)
     if images is None:
         return texts, [[] for _ in texts]
     if isinstance(images, Image.Image):
         images = [images]
+    if isinstance(images, str) or not isinstance(images, Sequence):
+        raise ValueError(  # noqa: TRY004 - as all that is wrong with a call
+            f"images are PIL.Image, in lists, not {type(images).__name__}"
+        )
     given = [images] if single else list(images)
     if len(given) != len(texts):
         raise ValueError(f"there are {len(texts)} texts, but media for {len(given)}")

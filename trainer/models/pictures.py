@@ -10,6 +10,9 @@ from torch import Tensor
 Geometry = Literal["squash", "crop"]
 """Bring a picture to a square without regard to its proportions, or take the middle of it."""
 
+LONGEST = 64
+"""Times that one side may be as long as the other, for the middle to be taken as transformers does."""
+
 
 def squared(picture: Image.Image, side: int, geometry: Geometry) -> Tensor:
     """Return a picture's bytes, bytes_CHW, `side` pixels high and wide.
@@ -20,6 +23,7 @@ def squared(picture: Image.Image, side: int, geometry: Geometry) -> Tensor:
     if geometry == "squash":
         made = whole.resize((side, side), Image.Resampling.BICUBIC)
     else:
+        whole = _not_too_long(whole)
         short = min(whole.size)
         width, height = (int(side * length / short) for length in whole.size)
         left, top = (width - side) // 2, (height - side) // 2
@@ -28,10 +32,28 @@ def squared(picture: Image.Image, side: int, geometry: Geometry) -> Tensor:
     return torch.from_numpy(np.array(made)).permute(2, 0, 1).contiguous()
 
 
+def _not_too_long(picture: Image.Image) -> Image.Image:
+    """Cut the ends of a strip off, of which nothing is shown: brought to size, a hair's width of pixels would fill all memory."""
+    width, height = picture.size
+    longest = LONGEST * min(width, height)
+    if max(width, height) <= longest:
+        return picture
+    left, top = max(width - longest, 0) // 2, max(height - longest, 0) // 2
+    return picture.crop((left, top, left + min(width, longest), top + min(height, longest)))
+
+
 def in_colour(picture: Image.Image) -> Image.Image:
-    """Return a picture as RGB, upright: what is transparent lies on white, 16 bits become 8."""
+    """Return a picture as RGB, upright: what is transparent lies on white, 16 bits become 8.
+
+    Raises:
+        ValueError: the picture is damaged.
+    """
     if not isinstance(picture, Image.Image):
         raise TypeError(f"a picture is a PIL.Image, not {type(picture).__name__}")
+    try:
+        picture.load()
+    except (OSError, SyntaxError, EOFError) as error:
+        raise ValueError(f"a picture cannot be read: {error}") from error
     upright = ImageOps.exif_transpose(picture)
     if upright.has_transparency_data:
         opaque = upright.convert("RGBA")

@@ -3,16 +3,16 @@
 gather ─► take_adapters ─► sizes, config, tokenizer ─► the model on the meta device ─► fit
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
 
+from mimicit.inline import short
 from trainer.errors import CheckpointError
 from trainer.models.fuyu import Fuyu
 from trainer.models.otter import Otter
@@ -22,6 +22,7 @@ from trainer.published.planning import Fit, Target, fit
 from trainer.published.sizes import sizes_of
 from trainer.published.sources import Beside, Sources, gather
 from trainer.published.tokens import SpecialIds, load_otter_tokenizer, load_tokenizer
+from trainer.quiet import quiet
 
 SPEAKER = "|SPEAKER|"
 """Fuyu's placeholder for a patch."""
@@ -59,13 +60,23 @@ def assemble(source: Path, beside: Beside, overrides: Overrides) -> Assembled:
 
 def assemble_sources(sources: Sources, overrides: Overrides) -> Assembled:
     """Find out what gathered parts are to be; see `assemble`."""
-    settings = dict(sources.config.get("lora_config") or {}) | dict(
-        overrides.get("lora_config", {})
-    )
-    adapters = take_adapters(sources, settings)
-    if sources.family == "fuyu":
-        return _fuyu(sources, adapters)
-    return _otter(sources, adapters, overrides)
+    try:
+        settings = dict(sources.config.get("lora_config") or {}) | dict(
+            overrides.get("lora_config", {})
+        )
+        adapters = take_adapters(sources, settings)
+        if sources.family == "fuyu":
+            return _fuyu(sources, adapters)
+        return _otter(sources, adapters, overrides)
+    except CheckpointError:
+        raise
+    except (
+        Exception
+    ) as error:  # a value of another type can come to light in any layer that is made
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise CheckpointError(
+            f"{sources.where} has a config of no use: {short(said, 300)}"
+        ) from error
 
 
 def _otter(sources: Sources, adapters: dict[str, Adapter], overrides: Overrides) -> Assembled:
@@ -85,6 +96,12 @@ def _otter(sources: Sources, adapters: dict[str, Adapter], overrides: Overrides)
         config.answer_token_id = ids.answer
         config.endofchunk_token_id = ids.endofchunk
         config.pad_token_id = ids.pad
+    _check_layers(sources, config.text_config, "lang_encoder")
+    _check_layers(sources, config.vision_config, "vision_encoder")
+    if config.perceiver["depth"] > sizes.depth:
+        raise CheckpointError(
+            f"{sources.where} says perceiver.depth = {config.perceiver['depth']:,}, but the weights show {sizes.depth}"
+        )
     return Assembled(
         sources, adapters, config, tokenizer, Otter, _target(Otter, config), tuple(notes)
     )
@@ -105,7 +122,18 @@ def _fuyu(sources: Sources, adapters: dict[str, Adapter]) -> Assembled:
             f"the tokenizer {where!r} does not belong to these weights: it has the id {max(beyond)}, but there are "
             f"embeddings for {rows:,} ids; give the checkpoint's own with --tokenizer"
         )
+    _check_layers(sources, config.text_config, "model")
     return Assembled(sources, adapters, config, tokenizer, Fuyu, _target(Fuyu, config), ())
+
+
+def _check_layers(sources: Sources, config: Any, part: str) -> None:
+    """Refuse more layers than there are weights for, before the time and memory go into making them."""
+    layers = re.compile(rf"^{part}\.(?:\w+\.)*?(?:layers|blocks)\.(\d+)\.")
+    seen = max((int(m[1]) + 1 for name in sources.stacks if (m := layers.match(name))), default=0)
+    if config.num_hidden_layers > seen:
+        raise CheckpointError(
+            f"{sources.where} says in its config that {part} has {config.num_hidden_layers:,} layers, but the weights have {seen:,}"
+        )
 
 
 def _rows(sources: Sources, config: Any, ids: SpecialIds | None) -> tuple[int, list[str]]:
@@ -121,8 +149,9 @@ def _rows(sources: Sources, config: Any, ids: SpecialIds | None) -> tuple[int, l
     notes = []
     highest = max(ids.image, ids.answer, ids.endofchunk, ids.pad) if ids else 0
     if sources.grows and highest >= rows:
+        new = highest + 1 - rows
         notes.append(
-            f"{highest + 1 - rows} words were added to the {rows:,} that there are; each begins as the mean of all words"
+            f"{new} {'word was' if new == 1 else 'words were'} added to the {rows:,} that there are; each begins as the mean of all words"
         )
         rows = highest + 1
     said = config.text_config.vocab_size
@@ -136,14 +165,3 @@ def _rows(sources: Sources, config: Any, ids: SpecialIds | None) -> tuple[int, l
 def _target(kind: Any, config: Any) -> Target:
     with quiet(), torch.device("meta"):
         return Target.of(kind(config))
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers from talking about the settings of models that are not run."""
-    before = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(before)

@@ -146,7 +146,9 @@ def without(published: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
 
 def fuyu_config(published: Mapping[str, Any], image_token_id: int | None) -> FuyuConfig:
     """Turn a Fuyu's config of any age into today's: the decoder's values were beside the model's before."""
-    text = dict(published.get("text_config") or published)
+    # Fuyu's own defaults, not Persimmon's; they hold beside a scaling, too.
+    angles = {"rope_theta": 25000.0, "partial_rotary_factor": 0.5}
+    text = angles | dict(published.get("text_config") or published)
     own: dict[str, Any] = {
         name: published[name]
         for name in ("image_size", "patch_size", "num_channels", "initializer_range", *_IDS)
@@ -155,7 +157,7 @@ def fuyu_config(published: Mapping[str, Any], image_token_id: int | None) -> Fuy
     if image_token_id is not None:
         own["image_token_id"] = image_token_id
     decoder = CONFIG_MAPPING["persimmon"]
-    values = {"rope_theta": 25000.0, "partial_rotary_factor": 0.5} | kept(text, decoder)
+    values = kept(text, decoder)
     defaults = FuyuConfig().text_config
     for field in fields(decoder):
         if field.name not in _GENERAL | {"rope_parameters"}:

@@ -1,9 +1,11 @@
 """Turn one published checkpoint into a folder of ours.
 
-assemble (no tensor is read) ─► fit ─► plan ─► write_weights beside the folder ─► config, code, tokenizer ─► rename
+assemble (no tensor is read) ─► fit ─► plan ─► config, code, tokenizer beside the folder ─► write_weights ─► rename
 """
 
+import fcntl
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,11 +20,12 @@ from transformers.dynamic_module_utils import custom_object_save
 from trainer.errors import CheckpointError
 from trainer.models.fuyu_processor import FuyuProcessor
 from trainer.models.otter_processor import OtterProcessor
-from trainer.published.assemble import Assembled, Overrides, assemble, quiet
+from trainer.published.assemble import Assembled, Overrides, assemble
 from trainer.published.planning import plan
-from trainer.published.reading import read_json
+from trainer.published.reading import read_json, some
 from trainer.published.sources import Beside
 from trainer.published.writing import Planned, write_weights
+from trainer.quiet import quiet
 
 Dtype = Literal["keep", "bf16", "fp32"]
 DTYPES: dict[str, torch.dtype | None] = {
@@ -88,8 +91,9 @@ def convert(
             if progress:
                 progress(done, total)
 
-        write_weights(folder, planned, shard_bytes=shard_bytes, written=written)
+        # What is written in an instant first: if it cannot be, nobody has waited for the weights.
         _write_rest(folder, made, _main_dtype(planned))
+        broken = write_weights(folder, planned, shard_bytes=shard_bytes, written=written)
     return Converted(
         folder=str(out),
         family=made.sources.family,
@@ -97,8 +101,12 @@ def convert(
         tensors=len(planned),
         parameters=sum(prod(tensor.shape) for tensor in planned),
         bytes=total,
-        notes=made.notes,
+        notes=(*made.notes, *_broken_note(broken)),
     )
+
+
+def _broken_note(names: list[str]) -> list[str]:
+    return [f"not all numbers are finite in {some(names)}"] if names else []
 
 
 def _main_dtype(planned: list[Planned]) -> torch.dtype:
@@ -143,14 +151,16 @@ def _fuyu_rest(folder: Path, made: Assembled) -> None:
         processor = FuyuProcessor(
             made.tokenizer, patch_size=made.config.patch_size, **({"size": size} if size else {})
         )
-    except ValueError as error:
-        raise CheckpointError(f"{str(made.sources.tokenizer)!r}: {error}") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(
+            f"{str(made.sources.tokenizer)!r} and {str(pictures)!r} make no processor: {error}"
+        ) from error
     processor.save_pretrained(folder)
     path = home / "generation_config.json"
     settings = read_json(path) if path.is_file() else {}
     said = settings.get("eos_token_id")
-    ends = {*(said if isinstance(said, list) else [said]), processor.end_id} - {None}
-    settings["eos_token_id"] = sorted(ends)
+    others = (id for id in (said if isinstance(said, list) else [said]) if isinstance(id, int))
+    settings["eos_token_id"] = sorted({processor.end_id, *others})
     text = json.dumps(settings, indent=2) + "\n"
     (folder / "generation_config.json").write_text(text, encoding="utf-8")
 
@@ -166,15 +176,38 @@ def _check_space(out: Path, needed: int) -> None:
 
 @contextmanager
 def _staged(out: Path) -> Iterator[Path]:
-    """Give a folder beside `out` that takes its place when it is whole, and vanishes when it is not."""
+    """Give a folder beside `out` that takes its place when it is whole, and vanishes when it is not.
+
+    Raises:
+        CheckpointError: another process is writing it; what one that was killed left behind is thrown away.
+    """
     staged = out.absolute().with_name(f".{out.absolute().name}.partial")
-    shutil.rmtree(staged, ignore_errors=True)  # of a process that was killed
-    staged.mkdir(parents=True)
+    staged.mkdir(parents=True, exist_ok=True)
+    lock = os.open(staged, os.O_RDONLY)
     try:
-        yield staged
-        if out.exists():
-            out.rmdir()  # empty
-        staged.rename(out)
-    except BaseException:
-        shutil.rmtree(staged, ignore_errors=True)
-        raise
+        _claim(lock, staged, out)
+        try:
+            for left in staged.iterdir():
+                left.unlink() if left.is_file() or left.is_symlink() else shutil.rmtree(left)
+            yield staged
+            if out.exists():
+                out.rmdir()  # empty
+            staged.rename(out)
+        except BaseException:
+            shutil.rmtree(staged, ignore_errors=True)
+            raise
+    finally:
+        os.close(lock)
+
+
+def _claim(lock: int, staged: Path, out: Path) -> None:
+    """Lock a folder, until the process ends in whatever way; it may just have been renamed by who had it before."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_ours = os.path.samestat(os.fstat(lock), staged.stat())
+    except (BlockingIOError, FileNotFoundError):
+        is_ours = False
+    if not is_ours:
+        raise CheckpointError(
+            f"another process is converting to {str(out)!r}; wait for it, or give another folder with --out"
+        )

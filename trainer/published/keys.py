@@ -66,7 +66,7 @@ def renamed(weights: Mapping[str, Stored], rules: Rules) -> Weights:
         CheckpointError: two of them get the same name.
     """
     ours: Weights = {}
-    for name, stored in _without_prefix(weights).items():
+    for name, stored in weights.items():
         if NO_WEIGHTS.search(name):
             continue
         new = mosaic_names(apply(name, rules))
@@ -113,10 +113,3 @@ def backbone(names: Iterable[str]) -> str | None:
 
 def _finder(names: list[str]) -> Callable[[str], bool]:
     return lambda pattern: any(re.search(pattern, name) for name in names)
-
-
-def _without_prefix(weights: Mapping[str, Stored]) -> dict[str, Stored]:
-    """Take away what DistributedDataParallel puts before all names."""
-    if weights and all(name.startswith("module.") for name in weights):
-        return {name.removeprefix("module."): stored for name, stored in weights.items()}
-    return dict(weights)

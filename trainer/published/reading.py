@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from mimicit.inline import short
 from trainer.errors import CheckpointError
 
 NESTED = ("model_state_dict", "model")
@@ -28,12 +30,20 @@ SHARDS = (
     "pytorch_model.bin",
     "pytorch_model-*-of-*.bin",
 )
-_DTYPES = {
+DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
+"""As safetensors calls them; tensors of other types are not read."""
+_PREFIX = "module."
+"""What DistributedDataParallel puts before all names; OpenFlamingo's training script saves it."""
+_POINTER_BYTES = 1024
+"""More than a pointer of Git LFS has."""
+_LONGEST = 120
+"""Letters of a name that a message shows."""
 _SHOWN = 5
 _SAFETENSORS = ".safetensors"
+_WHOLE = "it must be a whole file that torch.save wrote, of torch 1.6 or later"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +79,13 @@ class Reader:
 
 
 def weights_of(path: Path) -> Weights:
-    """Return what the weights of a folder, or of one file, are.
+    """Return what the weights of a folder, or of one file, are, without DistributedDataParallel's prefix.
 
     Raises:
         CheckpointError: a file is missing, damaged or unsafe, names a file outside of the folder, or a tensor is there twice.
     """
     if path.is_file():
-        return _contents(path)
+        return _without_prefix(_contents(path))
     if not path.is_dir():
         raise CheckpointError(f"there is no checkpoint at {str(path)!r}")
     index = next((path / name for name in INDEXES if (path / name).is_file()), None)
@@ -91,7 +101,7 @@ def weights_of(path: Path) -> Weights:
         found |= contents
     if listed is not None and index is not None:
         _check_index(index, listed, found)
-    return found
+    return _without_prefix(found)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -111,10 +121,16 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def some(names: Iterable[str]) -> str:
-    """List the first few names, and how many there are."""
+    """List the first few names, and how many there are; a terminal obeys none of them, whatever is in them."""
     ordered = sorted(names)
     more = f", … ({len(ordered):,} in all)" if len(ordered) > _SHOWN else ""
-    return ", ".join(ordered[:_SHOWN]) + more
+    return ", ".join(short(name, _LONGEST) for name in ordered[:_SHOWN]) + more
+
+
+def _without_prefix(weights: Weights) -> Weights:
+    if weights and all(name.startswith(_PREFIX) for name in weights):
+        return {name.removeprefix(_PREFIX): stored for name, stored in weights.items()}
+    return weights
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -176,6 +192,10 @@ def _shards(folder: Path) -> list[Path]:
 
 
 def _contents(file: Path) -> Weights:
+    if _is_pointer(file):
+        raise CheckpointError(
+            f"{str(file)!r} is a pointer of Git LFS and not the file itself: fetch it with `git lfs pull`"
+        )
     if file.suffix == _SAFETENSORS:
         try:
             with safe_open(file, framework="pt") as opened:
@@ -192,11 +212,16 @@ def _contents(file: Path) -> Weights:
     }
 
 
+def _is_pointer(file: Path) -> bool:
+    is_small = file.is_file() and file.stat().st_size < _POINTER_BYTES
+    return is_small and file.read_bytes().startswith(b"version https://git-lfs")
+
+
 def _dtype(part: Any, file: Path) -> torch.dtype:
     name = part.get_dtype()
-    if name not in _DTYPES:
+    if name not in DTYPES:
         raise CheckpointError(f"{str(file)!r} holds tensors of the type {name}, which is not known")
-    return _DTYPES[name]
+    return DTYPES[name]
 
 
 def _opened(file: Path) -> Callable[[str], Tensor]:
@@ -208,18 +233,34 @@ def _opened(file: Path) -> Callable[[str], Tensor]:
 
 def _unpickled(file: Path) -> dict[str, Tensor]:
     """Return the tensors of a file of `torch.save`, mapped and not read."""
+    _check_archive(file)
     try:
         loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except UnpicklingError as error:
         raise CheckpointError(
             f"{str(file)!r} is not safe to open, and was not opened: {_asks_for(str(error))}"
         ) from error
-    except (RuntimeError, ValueError, KeyError, EOFError, OSError) as error:
-        raise CheckpointError(
-            f"{str(file)!r} cannot be read ({str(error).splitlines()[0]}); it must be a file that torch.save wrote, "
-            "of torch 1.6 or later"
-        ) from error
+    except Exception as error:  # a damaged pickle raises whatever its instructions lead to
+        said = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise CheckpointError(f"{str(file)!r} cannot be read ({said}); {_WHOLE}") from error
     return _tensors(loaded, file)
+
+
+def _check_archive(file: Path) -> None:
+    """Refuse what `torch.save` never writes: a zip file with something compressed in it.
+
+    Mapped tensors would be the compressed bytes, and a table of contents of a few kilobytes could fill all memory.
+    """
+    try:
+        with ZipFile(file) as archive:
+            squeezed = [part.filename for part in archive.infolist() if part.compress_type]
+    except (BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise CheckpointError(f"{str(file)!r} cannot be read ({reason}); {_WHOLE}") from error
+    if squeezed:
+        raise CheckpointError(
+            f"{str(file)!r} is compressed, which torch.save never does, so nothing of it was read: {some(squeezed)}"
+        )
 
 
 def _asks_for(said: str) -> str:
@@ -251,4 +292,7 @@ def _plain(name: object, value: object) -> bool:
         and isinstance(value, Tensor)
         and value.layout == torch.strided
         and value.device.type == "cpu"
+        and value.dtype in DTYPES.values()
+        # Else one number can claim to be terabytes of them.
+        and value.numel() * value.itemsize <= value.untyped_storage().nbytes()
     )

@@ -6,6 +6,7 @@ why a shard need not be in memory to be written.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -14,12 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trainer.published.reading import Reader, Stored
+from trainer.published.reading import DTYPES, Reader, Stored
 
-_NAMES = {
-    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
-    torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
-}  # fmt: skip
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +38,10 @@ class Planned:
 
 def write_weights(
     folder: Path, planned: Sequence[Planned], *, shard_bytes: int, written: Callable[[int], None]
-) -> None:
+) -> list[str]:
     """Write tensors, file by file of where they come from, into files of at most `shard_bytes` (or one tensor).
 
-    `written` is told the bytes of each tensor that was.
+    `written` is told the bytes of each tensor that was. Returns the names of those that hold NaN or infinity.
     """
     shards = list(_shards(planned, shard_bytes))
     names = [
@@ -52,8 +50,9 @@ def write_weights(
     if len(shards) == 1:
         names = ["model.safetensors"]
     reader = Reader()
+    broken: list[str] = []
     for name, shard in zip(names, shards, strict=True):
-        _write_shard(folder / name, shard, reader, written)
+        broken += _write_shard(folder / name, shard, reader, written)
     reader.close()
     if len(shards) > 1:
         index = {
@@ -64,6 +63,7 @@ def write_weights(
         }
         path = folder / "model.safetensors.index.json"
         path.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return broken
 
 
 def _shards(planned: Sequence[Planned], limit: int) -> Iterator[list[Planned]]:
@@ -82,7 +82,7 @@ def _shards(planned: Sequence[Planned], limit: int) -> Iterator[list[Planned]]:
 
 def _write_shard(
     path: Path, shard: list[Planned], reader: Reader, written: Callable[[int], None]
-) -> None:
+) -> list[str]:
     # Wide types first, so that every tensor begins at a multiple of its type's size.
     shard = sorted(shard, key=lambda tensor: -tensor.dtype.itemsize)
     table: dict[str, object] = {"__metadata__": {"format": "pt"}}
@@ -96,11 +96,16 @@ def _write_shard(
         }
     header = json.dumps(table, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
+    broken = []
     with path.open("wb") as file:
         file.write(len(header).to_bytes(8, "little"))
         file.write(header)
         for planned in shard:
-            tensor = planned.make(reader).to(planned.dtype).contiguous()
+            # A saved view may be marked as negative; its bytes are not.
+            tensor = planned.make(reader).detach().resolve_neg().to(planned.dtype).contiguous()
             assert tuple(tensor.shape) == planned.shape, planned.name
-            file.write(tensor.detach().reshape(-1).view(torch.uint8).numpy().data)
+            file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
             written(planned.bytes)
+            if tensor.numel() and not all(map(math.isfinite, torch.aminmax(tensor))):
+                broken.append(planned.name)
+    return broken

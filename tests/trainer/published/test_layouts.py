@@ -166,6 +166,8 @@ def openflamingo(
     )
     frozen = state_of(language)
     saved = published_openflamingo(trained)
+    if nest == "model_state_dict":  # as its training script saves it
+        saved = {f"module.{name}": value for name, value in saved.items()}
     folder.mkdir()
     torch.save({nest: saved} if nest else saved, folder / "checkpoint.pt")
     text = {"vocab_size": language_words, **TEXT[backbone]}
@@ -232,7 +234,7 @@ def test_words_that_no_part_has_begin_as_the_mean_of_all(tmp_path):
     torch.testing.assert_close(words[303], given.mean(dim=0))
     torch.testing.assert_close(head[:300], old_head, **EXACT)
     torch.testing.assert_close(head[300:], old_head.mean(dim=0).expand(4, -1))
-    assert "1 words were added to the 303" in result.notes[0]
+    assert "1 word was added to the 303" in result.notes[0]
 
 
 def test_an_openflamingo_checkpoint_asks_for_its_parts_by_name(tmp_path):
@@ -337,6 +339,31 @@ def test_mixed_types_are_kept_and_every_tensor_begins_at_a_multiple_of_its_size(
     table = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
     starts = {name: table[name]["data_offsets"][0] for name in state}
     assert not {name for name, start in starts.items() if start % state[name].itemsize}
+
+
+def test_a_view_that_is_marked_as_negative_keeps_its_sign(tmp_path):
+    state = state_of(otter("mpt", 320))
+    name = "perceiver.latents"
+    marked = torch.complex(state[name], -state[name]).conj().imag
+    assert marked.is_neg()
+    source = write_folder(
+        tmp_path / "published", state | {name: marked}, published_config("mpt", 320)
+    )
+
+    convert(source, tmp_path / "ours")
+
+    written = load_file(tmp_path / "ours" / "model.safetensors")
+    torch.testing.assert_close(written[name], state[name], **EXACT)
+
+
+def test_numbers_that_are_none_are_told_by_name(tmp_path):
+    state = state_of(otter("mpt", 320))
+    state["perceiver.latents"][0, 0] = float("nan")
+    source = write_folder(tmp_path / "published", state, published_config("mpt", 320))
+
+    result = convert(source, tmp_path / "ours")
+
+    assert result.notes == ("not all numbers are finite in perceiver.latents",)
 
 
 def test_a_copy_of_the_embedding_as_output_head_is_left_out_and_another_head_refused(tmp_path):

@@ -1,9 +1,11 @@
 """What is unsafe, incomplete or contradictory is refused by name, and leaves nothing behind."""
 
+import fcntl
 import json
 import os
 import pickle
 import shutil
+import zipfile
 
 import pytest
 
@@ -258,7 +260,7 @@ def test_a_damaged_file_is_named(name, damage, tmp_path):
         {"cut": whole[:2000], "empty": b"", "text": b"version https://git-lfs"}[damage]
     )
 
-    with pytest.raises(CheckpointError, match=rf"{name}' (cannot be read|is not safe to open)"):
+    with pytest.raises(CheckpointError, match=rf"{name}' (cannot be read|is a pointer of Git LFS)"):
         weights_of(tmp_path)
 
 
@@ -313,3 +315,94 @@ def test_a_file_of_an_old_torch_is_refused_with_what_to_do(tmp_path):
 
     with pytest.raises(CheckpointError, match=r"old\.pt' cannot be read .*torch 1\.6 or later"):
         weights_of(path)
+
+
+def squeezed(path):
+    """Compress a file of torch.save, which leaves its table of contents as it was."""
+    with zipfile.ZipFile(path) as whole:
+        parts = {name: whole.read(name) for name in whole.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+
+
+def test_a_compressed_file_is_refused_since_its_tensors_would_be_the_compressed_bytes(tmp_path):
+    path = tmp_path / "x.pt"
+    torch.save({"perceiver.latents": torch.arange(1000.0)}, path)
+    squeezed(path)
+
+    with pytest.raises(CheckpointError, match=r"x\.pt' is compressed"):
+        weights_of(path)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(1).expand(10**9, 48),
+        torch.zeros(2).to(torch.float8_e4m3fn),
+        torch.ones(2).to_sparse(),
+    ],
+    ids=["one number for many", "eight bits", "sparse"],
+)
+def test_tensors_that_cannot_be_kept_are_refused_by_name(tensor, tmp_path):
+    torch.save({"perceiver.latents": tensor}, tmp_path / "x.pt")
+
+    with pytest.raises(CheckpointError, match=r"not plain tensors: perceiver\.latents"):
+        weights_of(tmp_path / "x.pt")
+
+
+def test_a_name_does_nothing_to_the_terminal_that_it_is_shown_on(state, tmp_path, refused):
+    odd = state | {"perceiver.\x1b[2Jx\n": torch.ones(1)}
+    folder = write_folder(tmp_path / "published", odd, published_config("mpt", 320))
+
+    assert r"perceiver.\x1b[2Jx" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("lora_config",), "x"),
+        (("perceiver",), 5),
+        (("text_config", "architectures"), 5),
+        (("text_config", "n_layers"), 10**9),
+        (("text_config", "n_heads"), 0),
+        (("text_config", "resid_pdrop"), []),
+        (("text_config", "vocab_size"), None),
+        (("vision_config", "hidden_act"), 3),
+        (("vision_config", "num_hidden_layers"), 10**9),
+        (("vision_config", "patch_size"), 0),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_config_of_wrong_values_is_refused_in_one_line(place, value, state, tmp_path, refused):
+    config = json.loads(json.dumps(published_config("mpt", 320)))
+    inner = config
+    for name in place[:-1]:
+        inner = inner[name]
+    inner[place[-1]] = value
+    folder = write_folder(tmp_path / "published", state, config)
+
+    said = refused(folder)
+
+    assert str(folder) in said
+    assert "\n" not in said
+
+
+def test_what_a_killed_process_left_is_thrown_away_and_what_a_running_one_writes_is_not(
+    state, tmp_path, refused
+):
+    folder = write_folder(tmp_path / "published", state, published_config("mpt", 320))
+    left = tmp_path / ".ours.partial"
+    left.mkdir()
+    (left / "model-00009-of-00010.safetensors").write_text("half")
+    lock = os.open(left, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    with pytest.raises(CheckpointError, match="another process is converting to"):
+        convert(folder, tmp_path / "ours")
+    assert [path.name for path in left.iterdir()] == ["model-00009-of-00010.safetensors"]
+    os.close(lock)
+
+    convert(folder, tmp_path / "ours")
+
+    assert not left.exists()
+    assert not list((tmp_path / "ours").glob("model-*"))

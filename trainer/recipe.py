@@ -1,0 +1,177 @@
+"""From a recipe's TOML, and `--set section.key=value`, to the settings of `trainer.config`, each key and type checked.
+
+A key without a setting is refused, with the nearest that there is, and the line of the file where it stands.
+"""
+
+import dataclasses
+import difflib
+import math
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from mimicit.errors import RecipeError
+from trainer.config import TrainConfig
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+def read_recipe(recipe: str, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Read a recipe, by name or path, and apply overrides such as `optim.lr=1e-3`.
+
+    Raises:
+        RecipeError: no such recipe, an unknown key, a value of the wrong type, or an impossible combination.
+    """
+    path = find_recipe(recipe)
+    source = path.read_text(encoding="utf-8")
+    try:
+        table = tomllib.loads(source)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{str(path)!r} is not TOML: {error}") from None
+    from_command_line = {_override(table, text) for text in overrides}
+
+    def place(key: str) -> str:
+        if key in from_command_line:
+            return "--set"
+        line = _line_of(source, key)
+        return f"{path.name}, line {line}" if line else path.name
+
+    return _build(TrainConfig, table, (), place)  # type: ignore[no-any-return]
+
+
+def find_recipe(recipe: str) -> Path:
+    path = Path(recipe) if recipe.endswith(".toml") else RECIPES / f"{recipe}.toml"
+    if not path.is_file():
+        names = ", ".join(sorted(path.stem for path in RECIPES.glob("*.toml")))
+        raise RecipeError(
+            f"there is no recipe {recipe!r}; give the path of a .toml file, or one of: {names}"
+        )
+    return path
+
+
+def _build(cls: Any, table: dict[str, Any], above: tuple[str, ...], place: Any) -> Any:
+    """Turn a TOML table into a dataclass, checking every key and type on the way."""
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for name, value in table.items():
+        key = ".".join((*above, name))
+        if name not in hints:
+            raise RecipeError(f"{place(key)}: there is no setting {key!r}{_suggest(key)}")
+        if kinds := _sections(hints[name]):
+            if not isinstance(value, dict):
+                raise RecipeError(f"{place(key)}: {key!r} is a section, not the value {value!r}")
+            kind = _kind(kinds, value, key, place)
+            values[name] = _build(kind, value, (*above, name), place)
+        else:
+            values[name] = _checked(hints[name], value, key, place)
+    for missing in dataclasses.fields(cls):
+        if missing.name not in values and _is_required(missing):
+            key = ".".join((*above, missing.name))
+            raise RecipeError(f"{place('.'.join(above))}: the setting {key!r} is missing")
+    return cls(**values)
+
+
+def _sections(hint: Any) -> list[Any]:
+    """Return the kinds of section that a setting may be; none where it is a value."""
+    arms = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return [arm for arm in arms if dataclasses.is_dataclass(arm)]
+
+
+def _kind(kinds: Sequence[Any], table: dict[str, Any], key: str, place: Any) -> Any:
+    """Tell by its keys which kind a section is: a model is described, or it is there already."""
+    if len(kinds) == 1:
+        return kinds[0]
+    described, saved = kinds
+    if "start" not in table:
+        return described
+    if beside := [name for name in table if name in typing.get_type_hints(described)]:
+        raise RecipeError(
+            f"{place(f'{key}.start')}: {key}.start names a saved model, which is what it is already; leave out "
+            f"{', '.join(f'{key}.{name}' for name in beside[:3])}{' …' if len(beside) > 3 else ''}, or start from a recipe "
+            "that describes no model, such as otter_tune"
+        )
+    return saved
+
+
+def _checked(hint: Any, value: Any, key: str, place: Any) -> Any:
+    """Return a value of the hinted type; a whole number may stand for a float."""
+    arms = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for arm in arms:
+        if typing.get_origin(arm) is tuple:
+            if isinstance(value, str) and place(key) == "--set":
+                value = [part.strip() for part in value.split(",") if part.strip()]
+            if isinstance(value, list):
+                return tuple(_checked(typing.get_args(arm)[0], item, key, place) for item in value)
+            continue
+        if typing.get_origin(arm) is Literal:
+            if value in typing.get_args(arm):
+                return value
+        elif arm is float and type(value) is int:
+            return float(value)
+        elif type(value) is arm and not (arm is float and not math.isfinite(value)):
+            return value
+    wanted = " or ".join(_describe(arm) for arm in arms if arm is not types.NoneType)
+    raise RecipeError(f"{place(key)}: {key!r} must be {wanted}, not {value!r}")
+
+
+def _describe(hint: Any) -> str:
+    if typing.get_origin(hint) is tuple:
+        return f"a list, each {_describe(typing.get_args(hint)[0])}"
+    if typing.get_origin(hint) is Literal:
+        return "one of " + ", ".join(repr(choice) for choice in typing.get_args(hint))
+    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[hint]
+
+
+def _override(table: dict[str, Any], text: str) -> str:
+    """Set one `a.b=value` in the table, and return its key."""
+    key, equals, raw = (part.strip() for part in text.partition("="))
+    if not (key and equals):
+        raise RecipeError(f"--set {text!r} is not of the form section.key=value")
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw  # a text does not need quotes on the command line
+    *sections, name = key.split(".")
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise RecipeError(
+                f"--set: {key!r} goes below a value that is not a section{_suggest(key)}"
+            )
+    table[name] = value
+    return key
+
+
+def _line_of(source: str, key: str) -> int | None:
+    """Find where a recipe writes a key, or opens a section."""
+    section = ""
+    for number, line in enumerate(source.splitlines(), start=1):
+        if header := re.match(r"\s*\[([^\]]+)\]", line):
+            section = header[1].strip()
+            found = section == key
+        else:
+            name = line.partition("=")[0].strip()
+            found = bool(name) and f"{section}.{name}".lstrip(".") == key
+        if found:
+            return number
+    return None
+
+
+def _suggest(key: str) -> str:
+    close = difflib.get_close_matches(key, list(_keys(TrainConfig)), n=2)
+    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
+def _keys(cls: Any, above: str = "") -> Iterator[str]:
+    for name, hint in typing.get_type_hints(cls).items():
+        yield above + name
+        for kind in _sections(hint):
+            yield from _keys(kind, f"{above}{name}.")
+
+
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
