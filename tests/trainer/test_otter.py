@@ -189,10 +189,7 @@ WRONG = {
         {"pixel_values": pictures(1), "attention_mask": torch.ones(1, 9)},
         "needs text_time",
     ),
-    "packed without text_time": (
-        {"pixel_values": pictures(1), "cu_seq_lens": PACKED},
-        "needs text_time",
-    ),
+    "packed, uncounted": ({"pixel_values": pictures(1), "cu_seq_lens": PACKED}, "needs text_time"),
     "packed, cut elsewhere": ({"cu_seq_lens": PACKED[:2]}, "from 0 to 3 in a row of 7 tokens"),
     "labels of another text": ({"labels": PROMPT[:, 1:]}, r"labels have the shape \(1, 6\)"),
 }
@@ -284,8 +281,7 @@ def test_weights_are_loaded_in_the_asked_dtype(model, tmp_path):
     )
 
     assert {weight.dtype for weight in loaded.parameters()} == {torch.bfloat16}
-    written = loaded.generate(PROMPT, pixel_values=pictures(1), max_new_tokens=3)
-    assert written.shape[1] > PROMPT.shape[1]
+    assert loaded(PROMPT, pixel_values=pictures(1)).logits.dtype == torch.bfloat16
 
 
 def test_prompts_padded_on_the_left_are_answered_as_if_alone(model):
