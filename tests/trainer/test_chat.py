@@ -382,10 +382,11 @@ def test_two_conversations_at_once_do_not_disturb_each_other(folder, square):
 
     def talk(name):
         one = chat.Chat(model, processor, drawn)
-        one.show([Image.open(square(name))], [name])
+        one.show([shown[name]], [name])
         return [one.ask(FIRST).answer for _ in range(3)]
 
     names = ["red", "blue", "red", "blue"]
+    shown = {name: Image.open(square(name)).convert("RGB") for name in set(names)}
     alone = [talk(name) for name in names]
     with ThreadPoolExecutor(4) as threads:
         together = list(threads.map(talk, names))
