@@ -97,14 +97,16 @@ def attach(
     path: Path,
     mode: str = "READ_ONLY",
     patience: float = 10.0,
+    name: str = "catalog",
 ) -> None:
-    """Attach the file as `catalog`.
+    """Attach the catalog, or another file of DuckDB's under a name of its own.
 
     Args:
         connection: To a database of its own.
-        path: The catalog's file.
+        path: The file.
         mode: Options of ATTACH.
         patience: Seconds to wait for another process to let go of the file.
+        name: What it is called in SQL.
 
     Raises:
         LockedError: it did not.
@@ -114,7 +116,7 @@ def attach(
     deadline = time.monotonic() + patience
     while True:
         try:
-            connection.execute(f"ATTACH {_quoted(str(path))} AS catalog ({mode})")
+            connection.execute(f"ATTACH {_quoted(str(path))} AS {name} ({mode})")
             break
         except duckdb.IOException as error:
             if "lock" not in str(error).lower():

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from mimicit import catalog
-from mimicit.errors import LockedError, MimicitError, QueryError
+from mimicit.errors import MimicitError, QueryError
 from mimicit.parts import parts_of
 from mimicit.sandbox import check, lock_down
 from mimicit.sql_results import Format, write_result
@@ -247,27 +247,10 @@ def _attach_mine(
     connection: duckdb.DuckDBPyConnection, path: Path, query: str, *, write: bool
 ) -> None:
     """Attach the user's tables, if they are wanted: while somebody writes to them, others need not wait for nothing."""
-    import time
-
-    import duckdb
-
     if not write and not (path.exists() and re.search(r"\bmine\b", query, re.IGNORECASE)):
         return
     mode = f"STORAGE_VERSION '{catalog.STORAGE_VERSION}'" if write else "READ_ONLY"
-    deadline = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            connection.execute(f"ATTACH {quoted(str(path))} AS mine ({mode})")
-        except duckdb.IOException as error:
-            if "lock" not in str(error).lower():
-                raise
-            if time.monotonic() > deadline:
-                raise LockedError(
-                    f"{str(path)!r} is open in another process; close it there and try again"
-                ) from None
-            time.sleep(0.1)
-        else:
-            return
+    catalog.attach(connection, path, mode, _PATIENCE, name="mine")
 
 
 # Pictures

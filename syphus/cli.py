@@ -111,7 +111,9 @@ def __dir__() -> list[str]:
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe (otter_tiny), or a TOML file.")],
+    recipe: Annotated[
+        str, typer.Argument(help="A shipped recipe (otter_tiny, otter_tune), or a TOML file.")
+    ],
     dataset: Dataset,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run.")],
     set_: Annotated[

@@ -2,9 +2,7 @@
 
 import io
 import json
-import os
 import re
-import signal
 import sys
 
 import pytest
@@ -14,6 +12,7 @@ peft = pytest.importorskip("peft")
 
 from mimicit.errors import MissingExtraError, RecipeError  # noqa: E402
 from tests.trainer.families import FAMILIES, batch, changed, learn, make, weights  # noqa: E402
+from tests.trainer.stopping import StopAfter  # noqa: E402
 from trainer import checkpoint  # noqa: E402
 from trainer.build import make_trainable  # noqa: E402
 from trainer.config import Lora, Optim  # noqa: E402
@@ -275,19 +274,6 @@ def test_without_peft_the_command_that_installs_it_is_named(monkeypatch):
 
 
 # ── a whole run ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class StopAfter(Progress):
-    """Press Ctrl-C during a step."""
-
-    def __init__(self, step):
-        super().__init__(io.StringIO())
-        self.last = step
-
-    def step(self, entry, *, steps):
-        super().step(entry, steps=steps)
-        if entry.step == self.last:
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 def run(dataset, out, *overrides, progress=None):

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ import trainer  # noqa: E402
 from mimicit.errors import PictureError, RecipeError  # noqa: E402
 from mimicit.snapshot import Snapshot, freeze  # noqa: E402
 from mimicit.store import Store  # noqa: E402
+from tests.trainer.stopping import StopAfter  # noqa: E402
 from trainer.batch import Example  # noqa: E402
 from trainer.data import Examples, Plan  # noqa: E402
 from trainer.errors import TrainingError  # noqa: E402
@@ -132,19 +132,6 @@ def test_packing_does_not_change_what_is_learned(dataset, padded, tmp_path, sett
         assert [value for (value,) in packed] == pytest.approx(
             [value for (value,) in apart], abs=1e-5
         )
-
-
-class StopAfter(Progress):
-    """Press Ctrl-C during a step."""
-
-    def __init__(self, step):
-        super().__init__(io.StringIO())
-        self.last = step
-
-    def step(self, entry, *, steps):
-        super().step(entry, steps=steps)
-        if entry.step == self.last:
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")

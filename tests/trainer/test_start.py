@@ -2,14 +2,13 @@
 
 import io
 import json
-import os
-import signal
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from mimicit.errors import RecipeError  # noqa: E402
+from tests.trainer.stopping import StopAfter  # noqa: E402
 from trainer.chat import answer  # noqa: E402
 from trainer.errors import RunFolderError  # noqa: E402
 from trainer.models.otter import Otter  # noqa: E402
@@ -58,19 +57,6 @@ def saved(dataset, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "saved"
     run("otter_tiny", dataset, out, *SMALL, "run.steps=40")
     return out
-
-
-class StopAfter(Progress):
-    """Press Ctrl-C during a step."""
-
-    def __init__(self, step):
-        super().__init__(io.StringIO())
-        self.last = step
-
-    def step(self, entry, *, steps):
-        super().step(entry, steps=steps)
-        if entry.step == self.last:
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.mark.parametrize("kind", ["a run", "a folder of save_pretrained"])

@@ -1,7 +1,5 @@
 import io
 import json
-import os
-import signal
 
 import pytest
 
@@ -10,6 +8,7 @@ torch = pytest.importorskip("torch")
 from mimicit.errors import PictureError, RecipeError  # noqa: E402
 from mimicit.snapshot import freeze  # noqa: E402
 from mimicit.store import Store  # noqa: E402
+from tests.trainer.stopping import StopAfter  # noqa: E402
 from trainer import checkpoint  # noqa: E402
 from trainer.chat import answer  # noqa: E402
 from trainer.data import Examples  # noqa: E402
@@ -44,19 +43,6 @@ def run(dataset, out, *overrides, progress=None, **options):
 
 def losses(out):
     return [json.loads(line)["loss"] for line in (out / "log.jsonl").read_text().splitlines()]
-
-
-class StopAfter(Progress):
-    """Press Ctrl-C during a step."""
-
-    def __init__(self, step):
-        super().__init__(io.StringIO())
-        self.last = step
-
-    def step(self, entry, *, steps):
-        super().step(entry, steps=steps)
-        if entry.step == self.last:
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.fixture(scope="module")
