@@ -12,7 +12,7 @@ channels, H height, W width. Names end in the letters of their shape: `ids_BT`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, Self
 
@@ -20,7 +20,9 @@ import torch
 from torch import Tensor
 
 from trainer.errors import TrainingError
+from trainer.flops import Sample
 from trainer.masking import IGNORED
+from trainer.rows import Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +41,27 @@ class Example:
         """Return the same example with nothing to learn from it."""
         return replace(self, labels_T=[IGNORED] * len(self.labels_T))
 
+    @property
+    def taught(self) -> int:
+        """Tokens with a label; that of the first teaches nothing, for a label teaches the token before it."""
+        return sum(label != IGNORED for label in self.labels_T[1:])
+
+    def sample(self, *, image: int | None) -> Sample:
+        """Return what it costs."""
+        looking = None
+        if image is not None:
+            first = self.ids_T.index(image) if image in self.ids_T else len(self.ids_T)
+            looking = len(self.ids_T) - first
+        return Sample(len(self.ids_T), self.taught, self.frames(), looking=looking)
+
     def frames(self) -> tuple[int, ...]:
         """Return how many frames each medium has."""
         media, frames = self.pixels_NFCHW.shape[:2]
         return self.frames_N or (frames,) * media
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    record_ids: tuple[str, ...]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch(Rows):
     ids_BT: Tensor
     attention_BT: Tensor | None
     """1 for tokens, 0 for padding on the right; None for a packed row, which has none."""
@@ -55,10 +69,6 @@ class Batch:
     pixels_BNFCHW: Tensor
     frame_mask_BNF: Tensor | None
     """False for frames that only fill up the batch; None where there are none."""
-    taught: int
-    """Tokens with a label."""
-    tokens: int
-    """Tokens without padding."""
     text_time_BT: Tensor | None = None
     """Number of the medium that each token sees; None: the model counts."""
     position_ids_BT: Tensor | None = None
@@ -68,22 +78,21 @@ class Batch:
     longest: int | None = None
     """Packed: tokens of the longest sample."""
 
-    def to(self, device: torch.device | str) -> Self:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved: dict[str, Any] = {
-            name: value.to(device, non_blocking=True)
-            for name, value in values.items()
-            if isinstance(value, Tensor)
-        }
-        return replace(self, **moved)
-
     def untaught(self) -> Self:
-        """Return the same batch with nothing to learn from it: for a device that has fewer batches in a step than others."""
         labels_BT = torch.full_like(self.labels_BT, IGNORED)
-        return replace(self, record_ids=(), labels_BT=labels_BT, taught=0, tokens=0)
+        nothing = (0,) * len(self.taught_each)
+        return replace(
+            self,
+            record_ids=(),
+            labels_BT=labels_BT,
+            taught=0,
+            tokens=0,
+            pictures=0,
+            taught_each=nothing,
+            samples=(),
+        )
 
     def inputs(self) -> dict[str, Any]:
-        """Return the keyword arguments of a model's forward."""
         given = {
             "input_ids": self.ids_BT,
             "attention_mask": self.attention_BT,
@@ -141,9 +150,11 @@ def collate(examples: Sequence[Example], *, pad: int, image: int | None = None) 
         labels_BT=labels_BT,
         pixels_BNFCHW=pixels_BNFCHW,
         frame_mask_BNF=None if frame_mask_BNF.all() or not frame_mask_BNF.any() else frame_mask_BNF,
-        # A label teaches the token before it, so that of the first token teaches nothing.
-        taught=int((labels_BT[:, 1:] != IGNORED).sum()),
-        tokens=int(attention_BT.sum()),
+        taught=sum(example.taught for example in examples),
+        tokens=sum(len(example.ids_T) for example in examples),
+        pictures=sum(sum(example.frames()) for example in examples),
+        taught_each=tuple(example.taught for example in examples),
+        samples=tuple(example.sample(image=image) for example in examples),
         text_time_BT=None if image is None else text_time_BT,
     )
 
@@ -181,8 +192,11 @@ def one_row(examples: Sequence[Example], *, image: int) -> Batch:
         labels_BT=torch.tensor([labels]),
         pixels_BNFCHW=pixels_1NFCHW,
         frame_mask_BNF=None if frame_mask_NF.all() else frame_mask_NF[None],
-        taught=sum(label != IGNORED for label in labels),
+        taught=sum(example.taught for example in examples),
         tokens=cuts[-1],
+        pictures=sum(shown),
+        taught_each=tuple(example.taught for example in examples),
+        samples=tuple(example.sample(image=image) for example in examples),
         text_time_BT=torch.tensor([times]),
         position_ids_BT=torch.cat([torch.arange(length) for length in lengths])[None],
         cu_seq_lens_N=torch.tensor(cuts, dtype=torch.int32),

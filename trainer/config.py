@@ -5,173 +5,68 @@ here imports torch, so a recipe is checked in milliseconds.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from mimicit.errors import RecipeError
+from trainer.model_config import FuyuModel, IdeficsModel, Model, SavedModel, at_least
 
 Part = Literal["perceiver", "gates", "embeddings", "new_tokens", "vision", "language", "all"]
 """A part of a model that can be trained or left as it is; `trainer.trainable` says what it holds in each family."""
 
 
-def _divides(part: int, whole: int, part_name: str, whole_name: str) -> None:
-    if part < 1 or whole % part:
-        raise RecipeError(f"{part_name} is {part}, which does not divide {whole_name} = {whole}")
-
-
-def _at_least(
-    least: int, settings: Any, section: str, *names: str, but: tuple[str, ...] = ()
-) -> None:
-    """Refuse smaller numbers; without names, in the whole section."""
-    for name in names or [name for name in settings.__slots__ if name not in but]:
-        value = getattr(settings, name)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if is_number and value < least:
-            raise RecipeError(f"{section}.{name} is {value}, but must be at least {least}")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vision:
-    """A CLIP vision tower; the names are those of transformers."""
+class Group:
+    """One part of what is learned, under a name of its own: `[data.groups.NAME]`."""
 
-    image_size: int
-    """Pixels, of both sides."""
-    patch_size: int
-    """Pixels, of both sides."""
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
+    where: str = "true"
+    """SQL over the view `accepted` of the dataset folder."""
+    dataset: str | None = None
+    """Another dataset folder than the command's."""
+    shards: str | None = None
+    """Instead of a dataset: pictures with captions in tar files (WebDataset, img2dataset), as a path with `*` or `{00000..00099}`."""
+    documents: str | None = None
+    """Instead of a dataset: pages of MMC4, as JSON lines or tar files, as a path with `*` or `{0..9}`."""
+    images: str | None = None
+    """Of documents that do not hold them: the folder in which pictures lie by `image_name`."""
+    weight: float = 1.0
+    """How many times an epoch meets this group's records; 0.5: every other epoch."""
+    num_samples: int | None = None
+    """Records that an epoch takes of this group, in place of `weight`."""
+    loss_weight: float = 1.0
+    """How much each of its taught tokens counts in the loss."""
+    pictures: Literal["frames", "media"] | None = None
+    """As `data.pictures`, which it replaces here."""
+    frames: int | None = None
+    """Frames that are shown of a record's pictures, evenly from the first to the last, some twice where there are fewer; absent: all."""
+    in_context: int = 0
+    """Records named by `rel_ins_ids` that come before the question as examples, with their own pictures, at most."""
+    turns: Literal["single", "conversation"] = "single"
+    """`conversation`: the turns of one conversation are one example."""
+    task_description: tuple[str, ...] = ()
+    """One of these comes before the question, drawn for each record and epoch."""
+    min_similarity: float = 0.24
+    """Of documents: pictures less like their sentence are left out."""
+    max_pictures: int = 6
+    """Of one document."""
 
     def __post_init__(self) -> None:
-        _at_least(1, self, "model.vision")
-        _divides(self.patch_size, self.image_size, "model.vision.patch_size", "image_size")
-        _divides(
-            self.num_attention_heads,
-            self.hidden_size,
-            "model.vision.num_attention_heads",
-            "hidden_size",
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Perceiver:
-    depth: int = 6
-    heads: int = 8
-    dim_head: int = 64
-    num_latents: int = 64
-    ff_mult: int = 4
-
-    def __post_init__(self) -> None:
-        _at_least(1, self, "model.perceiver")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CrossAttention:
-    heads: int = 8
-    dim_head: int = 64
-    ff_mult: int = 4
-
-    def __post_init__(self) -> None:
-        _at_least(1, self, "model.cross_attention")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Text:
-    """The language model; the names are those of transformers."""
-
-    model_type: Literal["llama", "mistral", "qwen3", "gemma3_text", "gpt_neox", "mpt"] = "llama"
-    hidden_size: int
-    intermediate_size: int
-    """For mpt a multiple of hidden_size."""
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int | None = None
-    """Heads that share one head of keys and values make fewer of these; absent: as many as the others. gpt_neox has no such thing."""
-    head_dim: int | None = None
-    """Width of a head; absent: hidden_size / num_attention_heads, as it always is for gpt_neox and mpt."""
-    max_position_embeddings: int
-    """Tokens."""
-    initializer_range: float = 0.02
-    tie_word_embeddings: bool = False
-    """The output head is the input embedding; always so for mpt."""
-
-    def __post_init__(self) -> None:
-        _at_least(1, self, "model.text", but=("initializer_range",))
-        _at_least(0, self, "model.text", "initializer_range")
-        heads = self.num_attention_heads
-        if self.head_dim is None:
-            _divides(heads, self.hidden_size, "model.text.num_attention_heads", "hidden_size")
-        _divides(self.kv_heads, heads, "model.text.num_key_value_heads", "num_attention_heads")
-        plain = self.model_type in ("gpt_neox", "mpt")
-        if plain and self.head_dim not in (None, self.hidden_size // heads):
-            raise RecipeError(
-                f"model.text.head_dim is {self.head_dim}, but a head of {self.model_type} has hidden_size / "
-                f"num_attention_heads = {self.hidden_size // heads}; leave it out"
-            )
-        if self.model_type == "gpt_neox" and self.kv_heads != heads:
-            raise RecipeError(
-                f"model.text.num_key_value_heads is {self.kv_heads}, but gpt_neox has as many as "
-                f"num_attention_heads = {heads}; leave it out"
-            )
-        if self.model_type == "mpt":
-            _divides(
-                self.hidden_size,
-                self.intermediate_size,
-                "model.text.hidden_size",
-                "intermediate_size",
-            )
-
-    @property
-    def kv_heads(self) -> int:
-        return self.num_key_value_heads or self.num_attention_heads
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """An Otter with random weights."""
-
-    tokenizer: str
-    """`train`, or a name or folder that transformers' AutoTokenizer knows."""
-    vocab_size: int = 1024
-    """Tokens, at most, of a trained tokenizer; the special ones come on top."""
-    cross_attn_every_n_layers: int = 4
-    max_num_frames: int | None = None
-    """Pictures of one record, at most, kept in order; absent: any number, without order."""
-    gate_init: float = 0.0
-    """Where the cross-attention gates start. 0 protects a trained language model."""
-    vision: Vision
-    perceiver: Perceiver = Perceiver()
-    cross_attention: CrossAttention = CrossAttention()
-    text: Text
-
-    def __post_init__(self) -> None:
-        names = ("vocab_size", "cross_attn_every_n_layers", "max_num_frames")
-        _at_least(1, self, "model", *names)
-        if self.cross_attn_every_n_layers > self.text.num_hidden_layers:
-            raise RecipeError(
-                f"model.cross_attn_every_n_layers is {self.cross_attn_every_n_layers}, but the language model has only "
-                f"model.text.num_hidden_layers = {self.text.num_hidden_layers}, so none of them would see a picture"
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SavedModel:
-    """An Otter to go on from, with all that it is; a recipe says this in place of `Model`."""
-
-    start: str
-    """Folder of a model, as `syphus checkpoint convert` and `save_pretrained` write it, or of a finished run."""
-
-    def __post_init__(self) -> None:
-        if not self.start.strip():
-            raise RecipeError(
-                "model.start is empty; name the folder of the model to go on from: --set model.start=DIR"
-            )
+        at_least(0, self, "data.groups", "weight", "loss_weight", "in_context")
+        at_least(1, self, "data.groups", "num_samples", "frames", "max_pictures")
+        given = [name for name in ("dataset", "shards", "documents") if getattr(self, name)]
+        if len(given) > 1:
+            raise RecipeError(f"a group is of one kind, but this one has {' and '.join(given)}")
+        if self.images and not self.documents:
+            raise RecipeError("images belong to documents; name these, too")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Data:
     where: str = "true"
     """SQL over the view `accepted`: which records are learned."""
+    groups: dict[str, Group] = field(default_factory=dict)
+    """Parts of a mix, by name; without any, all that `where` selects."""
+    yaml: str | None = None
+    """In place of groups, a file of the published layout: groups IMAGE_TEXT, TEXT_ONLY, VIDEO_TEXT, IMAGE_TEXT_IN_CONTEXT."""
     max_tokens: int = 512
     """Tokens of one example; what is longer is cut."""
     max_row_tokens: int | None = None
@@ -188,8 +83,8 @@ class Data:
     """MiB of decoded and resized pictures kept in memory, per process."""
 
     def __post_init__(self) -> None:
-        _at_least(1, self, "data", "max_tokens", "max_row_tokens")
-        _at_least(0, self, "data", "workers", "picture_cache_mb")
+        at_least(1, self, "data", "max_tokens", "max_row_tokens")
+        at_least(0, self, "data", "workers", "picture_cache_mb")
         if self.max_row_tokens is not None and self.max_row_tokens < self.max_tokens:
             raise RecipeError(
                 f"data.max_row_tokens is {self.max_row_tokens}, but an example may have data.max_tokens = {self.max_tokens}, and "
@@ -226,7 +121,7 @@ class Lora:
     def __post_init__(self) -> None:
         if self.r < 0:
             raise RecipeError(f"lora.r is {self.r}, but must be at least 1, or 0 for no adapters")
-        _at_least(0, self, "lora", "alpha")
+        at_least(0, self, "lora", "alpha")
         if self.targets == ():
             raise RecipeError("lora.targets is empty; leave it out for those usual for the model")
         if self.targets is not None and not self.r:
@@ -251,12 +146,61 @@ class Optim:
     """Gradients are made smaller where all of them together are longer."""
 
     def __post_init__(self) -> None:
-        _at_least(0, self, "optim")
+        at_least(0, self, "optim")
         for name in ("beta1", "beta2"):
             if getattr(self, name) >= 1:
                 raise RecipeError(f"optim.{name} is {getattr(self, name)}, but must be below 1")
         if not self.max_grad_norm:
             raise RecipeError("optim.max_grad_norm is 0, so nothing would be learned")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """What a step makes better. The last four learn from pairs of answers (`rejected`) and hold on to the model that the run started from."""
+
+    kind: Literal["answers", "dpo", "mdpo", "mpo", "kto"] = "answers"
+    beta: float = 0.1
+    """How closely the trained model stays to the one it started from."""
+
+    def __post_init__(self) -> None:
+        if self.beta <= 0:
+            raise RecipeError(f"objective.beta is {self.beta}, but must be above 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluate:
+    """What is looked at while a run goes on, and is never learned."""
+
+    every: int = 0
+    """Steps between two looks; 0: none."""
+    where: str | None = None
+    """SQL over the view `accepted`: the held-out records, which the run does not learn."""
+    records: int = 200
+    """Of them, at most."""
+    answers: int = 3
+    """Records of them whose questions are answered and written down."""
+    max_new_tokens: int = 64
+
+    def __post_init__(self) -> None:
+        at_least(0, self, "evaluate", "every", "answers")
+        at_least(1, self, "evaluate", "records", "max_new_tokens")
+        if self.every and not self.where:
+            raise RecipeError(
+                "evaluate.every is set, but evaluate.where names no records; say which are held out"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    every: int = 1
+    """Steps of one line on the screen, at least; the log has all."""
+    to: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+    """Where figures go beside log.jsonl."""
+    project: str = "syphus"
+    """Under which name, for wandb and trackio."""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "report", "every")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,8 +213,10 @@ class Run:
     """Examples per device per forward, or, with data.max_row_tokens, those that are packed together. Lower this first when memory
     runs out; what is learned stays the same."""
     seed: int = 0
-    precision: Literal["no", "bf16", "fp16"] = "no"
-    """Of activations; weights are kept in float32."""
+    precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    """Of activations; weights are kept in float32. `auto`: bf16 on a GPU that has it, else `no`."""
+    strategy: Literal["auto", "ddp", "fsdp2", "zero1", "zero2", "zero3"] = "auto"
+    """How several devices share the work. `auto`: ddp where the model and its training fit each device, else fsdp2."""
     gradient_checkpointing: bool = False
     """Keep only what enters each layer, and compute the rest again on the way back: less memory, more time."""
     stop_below: float | None = None
@@ -280,20 +226,25 @@ class Run:
     save_every: int = 500
     """Steps between checkpoints."""
     keep: int = 2
-    """Checkpoints that stay."""
+    """Newest checkpoints that stay."""
+    keep_best: bool = False
+    """Keep the checkpoint with the lowest held-out loss, too (`evaluate`)."""
 
     def __post_init__(self) -> None:
-        _at_least(1, self, "run", "steps", "batch_size", "micro_batch_size", "save_every", "keep")
-        _at_least(0, self, "run", "seed", "stop_below", "max_seconds")
+        at_least(1, self, "run", "steps", "batch_size", "micro_batch_size", "save_every", "keep")
+        at_least(0, self, "run", "seed", "stop_below", "max_seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    model: Model | SavedModel
+    model: Model | FuyuModel | IdeficsModel | SavedModel
     data: Data = field(default_factory=Data)
     trainable: Trainable = Trainable()
     lora: Lora = Lora()
     optim: Optim
+    objective: Objective = Objective()
+    evaluate: Evaluate = Evaluate()
+    report: Report = Report()
     run: Run
 
     def __post_init__(self) -> None:
@@ -307,7 +258,7 @@ class TrainConfig:
             raise RecipeError(
                 "trainable.parts is empty and lora.r is 0, so nothing would be trained"
             )
-        if isinstance(self.model, SavedModel):
+        if not isinstance(self.model, Model):
             return
         if self.data.max_tokens > self.model.text.max_position_embeddings:
             raise RecipeError(

@@ -61,7 +61,16 @@ def _build(cls: Any, table: dict[str, Any], above: tuple[str, ...], place: Any) 
         key = ".".join((*above, name))
         if name not in hints:
             raise RecipeError(f"{place(key)}: there is no setting {key!r}{_suggest(key)}")
-        if kinds := _sections(hints[name]):
+        if named := _named(hints[name]):
+            if not isinstance(value, dict) or not all(isinstance(v, dict) for v in value.values()):
+                raise RecipeError(
+                    f"{place(key)}: {key!r} holds sections with names of their own, [{key}.NAME]"
+                )
+            values[name] = {
+                one: _build(named, table, (*above, name, one), place)
+                for one, table in value.items()
+            }
+        elif kinds := _sections(hints[name]):
             if not isinstance(value, dict):
                 raise RecipeError(f"{place(key)}: {key!r} is a section, not the value {value!r}")
             kind = _kind(kinds, value, key, place)
@@ -81,11 +90,23 @@ def _sections(hint: Any) -> list[Any]:
     return [arm for arm in arms if dataclasses.is_dataclass(arm)]
 
 
+def _named(hint: Any) -> Any:
+    """Return the kind of sections that stand below a setting under names of their own, if it is such a setting."""
+    return typing.get_args(hint)[1] if typing.get_origin(hint) is dict else None
+
+
 def _kind(kinds: Sequence[Any], table: dict[str, Any], key: str, place: Any) -> Any:
-    """Tell by its keys which kind a section is: a model is described, or it is there already."""
+    """Tell by its keys which kind a section is: a model of a family is described, or it is there already."""
     if len(kinds) == 1:
         return kinds[0]
-    described, saved = kinds
+    *families, saved = kinds
+    by_name = {typing.get_args(typing.get_type_hints(one)["family"])[0]: one for one in families}
+    name = table.get("family", next(iter(by_name)))
+    if not isinstance(name, str) or name not in by_name:
+        raise RecipeError(
+            f"{place(f'{key}.family')}: {key}.family must be one of {', '.join(map(repr, by_name))}, not {name!r}"
+        )
+    described = by_name[name]
     if "start" not in table:
         return described
     if beside := [name for name in table if name in typing.get_type_hints(described)]:
@@ -169,6 +190,8 @@ def _suggest(key: str) -> str:
 def _keys(cls: Any, above: str = "") -> Iterator[str]:
     for name, hint in typing.get_type_hints(cls).items():
         yield above + name
+        if named := _named(hint):
+            yield from _keys(named, f"{above}{name}.NAME.")
         for kind in _sections(hint):
             yield from _keys(kind, f"{above}{name}.")
 

@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TextIO
 
@@ -29,6 +29,10 @@ class StepLog:
     seconds: float
     waited: float
     """Share of the seconds spent waiting for data."""
+    pictures: int = 0
+    """Frames of clips counted one by one."""
+    figures: dict[str, float] = field(default_factory=dict)
+    """What an objective measures beside its loss, by name."""
 
     @property
     def tokens_per_second(self) -> float:
@@ -56,7 +60,10 @@ def read(path: Path, *, up_to: int) -> list[StepLog]:
     """Return a log's first steps; what is beyond them a resumed run takes again."""
     lines = path.read_text(encoding="utf-8").splitlines()[:up_to] if path.exists() else []
     rows = [json.loads(line) for line in lines]
-    return [StepLog(**{field.name: row[field.name] for field in fields(StepLog)}) for row in rows]
+    return [
+        StepLog(**{one.name: row[one.name] for one in fields(StepLog) if one.name in row})
+        for row in rows
+    ]
 
 
 def smoothed(losses: Sequence[float], *, window: int) -> list[float]:

@@ -21,7 +21,7 @@ from typing import Any
 from mimicit.catalog_tables import TRAINING
 from mimicit.errors import DatasetError
 from mimicit.store import Store
-from trainer.data import Plan
+from trainer.plan import Plan
 from trainer.report import StepLog
 
 LINE_BYTES = 1 << 16

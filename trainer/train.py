@@ -1,35 +1,32 @@
 """A whole training run, from a dataset folder to a model, top to bottom."""
 
-import math
 import os
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from mimicit.progress import duration
-from mimicit.snapshot import Snapshot, freeze
-from mimicit.store import Store
 from trainer import checkpoint, lora, report, trainable
-from trainer.batch import Batch
-from trainer.build import let_pack, make_batches, make_parts, make_trainable
+from trainer.build import make_batches, make_encoder, make_parts, make_trainable
 from trainer.config import TrainConfig
-from trainer.data import Plan
-from trainer.errors import NonFiniteLossError, RunFolderError, TrainingError
+from trainer.errors import RunFolderError, TrainingError
 from trainer.interrupt import Interrupt
-from trainer.models.otter import Otter
-from trainer.models.otter_processor import OtterProcessor
+from trainer.objectives import make_objective
 from trainer.optim import learning_rate, make_optimizer
+from trainer.plan import Plan
 from trainer.recipe import read_recipe
 from trainer.run_folder import RunFolder, write_json
+from trainer.sources.mix import Mix
+from trainer.sources.opening import open_mix
+from trainer.step import train_step
 from trainer.steps import Steps
 
 
@@ -64,7 +61,7 @@ def train(
     """
     transformers_logging.disable_progress_bar()
     config = read_recipe(recipe, overrides)
-    accelerator = new_accelerator(config.run.precision)
+    accelerator = new_accelerator(precision_of(config))
     leads = accelerator.is_main_process
     progress = progress if progress and leads else report.Progress(silent=not leads)
     folder = RunFolder(out)
@@ -74,8 +71,8 @@ def train(
     if resume and newest is None and not folder.is_finished:
         raise RunFolderError(f"{str(out)!r} has nothing to resume; leave out --resume to start")
     with accelerator.main_process_first():
-        snapshot = freeze(Store.open(dataset), where=config.data.where)
-        folder.claim(config, snapshot.digest)
+        mix = open_mix(config.data, dataset)
+        folder.claim(config, mix.digest)
     if folder.is_finished:
         progress.say(f"{str(out)!r} already holds this run, finished")
         return _result(folder, was_finished=True)
@@ -83,30 +80,32 @@ def train(
     # Build.
     torch.manual_seed(config.run.seed)
     with accelerator.main_process_first():
-        processor, model = make_parts(folder, config, snapshot)
-    if config.data.max_row_tokens:
-        let_pack(model)
+        processor, model = make_parts(folder, config, mix)
     make_trainable(model, config)
     optimizer = make_optimizer(model, config.optim)
     start = 0 if newest is None else checkpoint.restore(newest, model, optimizer)
     log = report.read(folder.log, up_to=start)
-    parts, max_frames = trainable.table(model), model.config.max_num_frames
+    parts = trainable.table(model)
+    objective = make_objective(config.objective)
+    encoder = objective.encoder(make_encoder(processor, model, config))
     model, optimizer = accelerator.prepare(model, optimizer)
     plan = Plan(
-        records=len(snapshot),
+        records=sum(draws for _, draws in mix.shares),
         batch_size=config.run.batch_size,
         micro_batch_size=config.run.micro_batch_size,
         seed=config.run.seed,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
+        shares=mix.shares,
+        lengths=mix.lengths,
     )
-    batches = make_batches(config, snapshot, processor, plan, max_frames=max_frames, start=start)
-    steps = Steps(dataset, out, snapshot.digest, plan, say=progress.say)
+    batches = make_batches(config, mix, encoder, plan, start=start)
+    steps = Steps(dataset, out, mix.digest, plan, say=progress.say)
     if leads:
         report.rewrite(folder.log, log)
         steps.begin(log)
     progress.say(
-        f"{'continuing' if start else 'starting'} at step {start + 1} · {len(snapshot):,} records · "
+        f"{'continuing' if start else 'starting'} at step {start + 1} · {len(mix):,} records · "
         f"{parts[-1].parameters / 1e6:.1f} M parameters · {accelerator.device}"
     )
     for line in trainable.as_lines(parts):
@@ -123,7 +122,7 @@ def train(
         for step in range(start, config.run.steps):
             lr = learning_rate(step, steps=config.run.steps, config=config.optim)
             entry = train_step(
-                accelerator, model, optimizer, batches, plan, config, step=step, lr=lr
+                accelerator, model, optimizer, batches, plan, config, objective, step=step, lr=lr
             )
             log.append(entry)
             need_answers(log, config, plan)
@@ -141,7 +140,7 @@ def train(
                 save(step + 1)
 
     if leads:
-        finish(folder, config, snapshot, accelerator.unwrap_model(model), processor, log)
+        finish(folder, config, mix, accelerator.unwrap_model(model), processor, log)
         steps.end()
     accelerator.wait_for_everyone()
     result = _result(folder)
@@ -150,6 +149,12 @@ def train(
         f"loss {result.first_loss:.3g} → {result.last_loss:.3g} · model in {str(folder.model)!r}"
     )
     return result
+
+
+def precision_of(config: TrainConfig) -> str:
+    if config.run.precision != "auto":
+        return config.run.precision
+    return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
 
 
 def new_accelerator(precision: str) -> Accelerator:
@@ -168,73 +173,6 @@ def new_accelerator(precision: str) -> Accelerator:
             "on a machine without GPUs set ACCELERATE_USE_CPU=true"
         )
     return accelerator
-
-
-def train_step(
-    accelerator: Accelerator,
-    model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batches: Iterator[list[Batch]],
-    plan: Plan,
-    config: TrainConfig,
-    *,
-    step: int,
-    lr: float,
-) -> report.StepLog:
-    """Update the weights once. The loss is a mean over all taught tokens of the step, however they are cut into batches."""
-    began = time.perf_counter()
-    # What dropout leaves out is a function of the step and the process, so that a resumed run does the same.
-    torch.manual_seed(step_seed(config.run.seed, step, accelerator.process_index))
-    group = [batch for _ in plan.micro_batches(step) for batch in next(batches)]
-    waited = time.perf_counter() - began
-
-    counts = [
-        sum(batch.taught for batch in group),
-        sum(batch.tokens for batch in group),
-        len(group),
-    ]
-    counts_W3 = accelerator.gather(torch.tensor([counts], device=accelerator.device))
-    taught, tokens, _ = counts_W3.sum(dim=0).tolist()
-    # Devices wait for each other, so each does as many forwards as the one with the most rows.
-    fewest = min(group, key=lambda batch: batch.ids_BT.numel())
-    group += [fewest.untaught()] * (int(counts_W3[:, 2].max()) - len(group))
-
-    loss = torch.zeros((), device=accelerator.device)
-    for nth, batch in enumerate(group, start=1):
-        is_last = nth == len(group)
-        with nullcontext() if is_last else accelerator.no_sync(model):
-            inputs = batch.to(accelerator.device).inputs()
-            part = model(**inputs, num_items_in_batch=max(1, taught)).loss
-            # Data parallel averages gradients over the processes; their number makes it a sum.
-            accelerator.backward(part * accelerator.num_processes)
-        loss += part.detach()
-    loss = accelerator.reduce(loss)
-    if not math.isfinite(loss):
-        ids = [record_id for batch in group for record_id in batch.record_ids]
-        raise NonFiniteLossError(float(loss), step + 1, ids)
-
-    grad_norm = accelerator.clip_grad_norm_(model.parameters(), config.optim.max_grad_norm)
-    for parameters in optimizer.param_groups:
-        parameters["lr"] = lr
-    if taught:  # else weights would still decay, and go on as they went
-        optimizer.step()
-    optimizer.zero_grad()
-
-    seconds = time.perf_counter() - began
-    return report.StepLog(
-        step=step + 1,
-        loss=float(loss),
-        lr=lr,
-        grad_norm=float(grad_norm),
-        taught=taught,
-        tokens=tokens,
-        seconds=seconds,
-        waited=waited / seconds,
-    )
-
-
-def step_seed(seed: int, step: int, process: int) -> int:
-    return int(np.random.SeedSequence([seed, step, process]).generate_state(1, np.uint64)[0])
 
 
 def need_answers(log: Sequence[report.StepLog], config: TrainConfig, plan: Plan) -> None:
@@ -272,9 +210,9 @@ def is_enough(log: Sequence[report.StepLog], config: TrainConfig, plan: Plan) ->
 def finish(
     folder: RunFolder,
     config: TrainConfig,
-    snapshot: Snapshot,
-    model: Otter,
-    processor: OtterProcessor,
+    mix: Mix,
+    model: PreTrainedModel,
+    processor: Any,
     log: Sequence[report.StepLog],
 ) -> None:
     """Write what was learned and how; `run.json` comes last, for it says that the rest is whole."""
@@ -293,8 +231,8 @@ def finish(
             "first_loss": log[0].loss,
             "last_loss": log[-1].loss,
             "seconds": round(sum(entry.seconds for entry in log), 2),
-            "records": len(snapshot),
-            "snapshot": snapshot.digest,
+            "records": len(mix),
+            "snapshot": mix.digest,
             "parameters": sum(p.numel() for p in model.parameters()),
             "trained_parameters": parts[-1].trained,
             "parts": [asdict(row) for row in parts],

@@ -117,27 +117,32 @@ def compare_trainer(jpegs: list[bytes], rounds: int) -> list[dict[str, object]]:
     import torch
 
     from mimicit.media.picture import decode
-    from mimicit.snapshot import Picture, Row
+    from trainer.config import Data
     from trainer.data import Examples
+    from trainer.families.otter import OtterEncoder
     from trainer.models.otter_processor import CLIP_STD, OtterProcessor
+    from trainer.sources.mix import Mix, Part
+    from trainer.sources.snapshot import SnapshotSource
     from trainer.tokenizer import make_tokenizer
 
-    class ByPillow(Examples):
-        def _picture(self, row: Row, picture: Picture) -> torch.Tensor:
-            return self.processor.resized(decode(self.snapshot.read(picture), name=row.id))
+    class ByPillow(OtterEncoder):
+        def picture(self, data: bytes, *, name: str) -> torch.Tensor:
+            return self.processor.resized(decode(data, name=name))
 
     with tempfile.TemporaryDirectory() as folder, frozen(Path(folder) / "ds", jpegs) as snapshot:
-        tokenizer = make_tokenizer("train", snapshot, vocab_size=300)
+        mix = Mix([Part("all", SnapshotSource(snapshot), len(snapshot))])
+        tokenizer = make_tokenizer("train", mix.texts, vocab_size=300)
+        OtterProcessor.add_special_tokens(tokenizer)
         processor = OtterProcessor(tokenizer, image_size=SIDE)
 
-        def way(kind: type[Examples], quality: Any) -> Way:
-            examples = kind(snapshot, processor, max_tokens=64, max_frames=None, decode=quality)
-            return lambda number: examples[number].pixels_NFCHW
+        def way(kind: type[OtterEncoder], quality: Any) -> Way:
+            examples = Examples(mix, kind(processor, Data(max_tokens=64, decode=quality)))
+            return lambda number: examples[number].example.pixels_NFCHW
 
         ways: list[tuple[str, Way, str]] = [
             ("Pillow", way(ByPillow, "exact"), ""),
-            ("ours, good", way(Examples, "good"), ""),
-            ("ours, exact", way(Examples, "exact"), ""),
+            ("ours, good", way(OtterEncoder, "good"), ""),
+            ("ours, exact", way(OtterEncoder, "exact"), ""),
         ]
         return compare(
             "trainer",

@@ -16,12 +16,13 @@ from mimicit.media.picture import decode  # noqa: E402
 from mimicit.snapshot import freeze  # noqa: E402
 from mimicit.store import Store  # noqa: E402
 from trainer.batch import Example, collate  # noqa: E402
-from trainer.data import FILLER, Examples, MicroBatches, Plan  # noqa: E402
 from trainer.encode import encode  # noqa: E402
 from trainer.errors import TrainingError  # noqa: E402
 from trainer.masking import IGNORED  # noqa: E402
 from trainer.models.otter_processor import CLIP_STD, OtterProcessor, Turn  # noqa: E402
-from trainer.tokenizer import make_tokenizer  # noqa: E402
+from trainer.plan import FILLER, MicroBatches, Plan  # noqa: E402
+
+from .lessons import lessons_of, otter_processor  # noqa: E402
 
 torch.set_num_threads(1)
 small = st.integers(min_value=1, max_value=9)
@@ -119,11 +120,11 @@ def album(tmp_path_factory, photos):
 
 @pytest.fixture(scope="module")
 def processor(album):
-    return OtterProcessor(make_tokenizer("train", album, vocab_size=300), image_size=64)
+    return otter_processor(album, image_size=64)
 
 
 def examples_of(album, processor, **options):
-    return Examples(album, processor, max_tokens=64, max_frames=None, **options)
+    return lessons_of(album, processor, max_tokens=64, **options)
 
 
 def by_pillow(album, processor, index):
@@ -138,22 +139,22 @@ def test_teaching_and_asking_see_the_same_picture(album, processor):
     differ = 0
     for index in range(len(album) - 1):
         expected = by_pillow(album, processor, index)
-        assert torch.equal(exact[index].pixels_NFCHW, expected)
-        off = (good[index].pixels_NFCHW - expected).abs()
+        assert torch.equal(exact[index].example.pixels_NFCHW, expected)
+        off = (good[index].example.pixels_NFCHW - expected).abs()
         assert (off <= step).all()
         differ += bool(off.any())
     assert differ, "the fast way was not taken"
 
 
 def test_pictures_whose_middle_is_taken_are_taught_as_they_are_asked_about(album):
-    tokenizer = make_tokenizer("train", album, vocab_size=300)
+    tokenizer = otter_processor(album).tokenizer
     crop, squash = (
         OtterProcessor(tokenizer, image_size=64, geometry=geometry)
         for geometry in ("crop", "squash")
     )
     differ = 0
     for index in range(len(album) - 1):
-        taught = examples_of(album, crop)[index].pixels_NFCHW
+        taught = examples_of(album, crop)[index].example.pixels_NFCHW
         assert torch.equal(taught, by_pillow(album, crop, index))
         differ += not torch.equal(taught, by_pillow(album, squash, index))
     assert differ
@@ -176,14 +177,18 @@ def test_what_is_kept_of_a_picture_changes_no_bit_and_is_a_quarter(album, proces
     keeping = examples_of(album, processor, cache_bytes=5 * bytes_of_one)
     for _ in range(2):
         for index in range(len(album)):
-            pixels = keeping[index].pixels_NFCHW
-            assert torch.equal(pixels, plain[index].pixels_NFCHW)
+            pixels = keeping[index].example.pixels_NFCHW
+            assert torch.equal(pixels, plain[index].example.pixels_NFCHW)
             pixels.zero_()  # what a caller does with it is no matter of the next one
     assert len(keeping._cache) == 5
     assert sum(kept.untyped_storage().nbytes() for kept in keeping._cache.values()) == (
         5 * bytes_of_one
     )
     assert plain._cache == {}
+
+
+def collated(lessons, *, pad):
+    return collate([lesson.example for lesson in lessons], pad=pad)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
@@ -196,7 +201,7 @@ def test_workers_read_the_same_whether_forked_or_spawned(album, processor, metho
         list(DataLoader(
             examples,
             batch_sampler=sampler,
-            collate_fn=partial(collate, pad=processor.pad_id),
+            collate_fn=partial(collated, pad=processor.pad_id),
             num_workers=workers,
             multiprocessing_context=method if workers else None,
         ))
@@ -219,7 +224,7 @@ def test_a_snapshot_travels_as_a_name(album, processor):
     assert examples._cache
     sent = pickle.dumps(examples)
     assert len(sent) < bare + 1_000
-    with pickle.loads(sent).snapshot as there:
+    with pickle.loads(sent).mix.parts[0].source.snapshot as there:
         assert there[3] == album[3]
 
 
@@ -230,8 +235,8 @@ def bytes_of(seed, *, frames=1):
 
 def test_pictures_are_the_frames_of_one_medium_or_media_of_their_own(album, processor):
     two = len(album) - 2
-    frames = examples_of(album, processor)[two]
-    media = examples_of(album, processor, pictures="media")[two]
+    frames = examples_of(album, processor)[two].example
+    media = examples_of(album, processor, pictures="media")[two].example
 
     assert (frames.pixels_NFCHW.shape[:2], frames.ids_T.count(processor.image_id)) == ((1, 2), 1)
     assert (media.pixels_NFCHW.shape[:2], media.ids_T.count(processor.image_id)) == ((2, 1), 2)
@@ -240,7 +245,7 @@ def test_pictures_are_the_frames_of_one_medium_or_media_of_their_own(album, proc
 
 def test_text_alone_has_no_media(album, processor):
     for pictures in ("frames", "media"):
-        alone = examples_of(album, processor, pictures=pictures)[len(album) - 1]
+        alone = examples_of(album, processor, pictures=pictures)[len(album) - 1].example
         assert alone.pixels_NFCHW.shape == (0, 1, 3, 64, 64)
         assert processor.image_id not in alone.ids_T
 
@@ -250,8 +255,11 @@ def test_a_number_of_media_has_no_limit_where_frames_have_one(album, processor):
     options = {"max_tokens": 64, "max_frames": 1}
 
     with pytest.raises(PictureError, match=rf"record '{album[two].id}' has 2 pictures"):
-        Examples(album, processor, **options)[two]
-    assert len(Examples(album, processor, **options, pictures="media")[two].pixels_NFCHW) == 2
+        lessons_of(album, processor, **options)[two]
+    assert (
+        len(lessons_of(album, processor, **options, pictures="media")[two].example.pixels_NFCHW)
+        == 2
+    )
 
 
 def test_several_turns_show_their_own_media(processor):

@@ -20,15 +20,16 @@ from mimicit.snapshot import Snapshot, freeze  # noqa: E402
 from mimicit.store import Store  # noqa: E402
 from tests.trainer.stopping import StopAfter  # noqa: E402
 from trainer.batch import Example  # noqa: E402
-from trainer.data import Examples, Plan  # noqa: E402
 from trainer.errors import TrainingError  # noqa: E402
 from trainer.models.otter_processor import OtterProcessor  # noqa: E402
 from trainer.packing import MOST_FILLED, Load, batches, lay_out, pack  # noqa: E402
+from trainer.plan import Plan  # noqa: E402
 from trainer.recipe import read_recipe  # noqa: E402
 from trainer.report import Progress  # noqa: E402
 from trainer.train import train  # noqa: E402
 
 from .conftest import SMALL  # noqa: E402
+from .lessons import lessons_of  # noqa: E402
 
 torch.set_num_threads(1)
 loads = st.lists(
@@ -185,10 +186,13 @@ def test_devices_that_have_different_numbers_of_rows_learn_the_same(dataset, pad
 def rows_of_each_step(dataset, out):
     """Count the rows that each of two devices makes of each of four steps."""
     processor = OtterProcessor.from_pretrained(out / "model")
-    examples = Examples(freeze(Store.open(dataset)), processor, max_tokens=31, max_frames=8)
-    plans = [Plan(len(examples), 4, 4, 0, rank, world=2) for rank in range(2)]
+    examples = lessons_of(freeze(Store.open(dataset)), processor, max_tokens=31, max_frames=8)
+    lengths = examples.mix.lengths
+    plans = [Plan(len(examples), 4, 4, 0, rank, world=2, lengths=lengths) for rank in range(2)]
     for step in range(4):
-        parts = [[examples[index] for index in plan.micro_batches(step)[0]] for plan in plans]
+        parts = [
+            [examples[index].example for index in plan.micro_batches(step)[0]] for plan in plans
+        ]
         yield tuple(
             sorted(len(pack(part, max_row_tokens=31, image=processor.image_id)) for part in parts)
         )

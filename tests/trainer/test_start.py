@@ -96,7 +96,7 @@ def test_a_run_with_adapters_and_dropout_on_a_saved_model_resumes_to_the_bit(
 
 
 def test_dropout_leaves_out_other_values_in_each_step_and_process():
-    from trainer.train import step_seed
+    from trainer.step import step_seed
 
     seeds = {step_seed(0, step, process) for step in range(8) for process in range(4)}
     assert len(seeds) == 32

@@ -14,7 +14,7 @@ from hypothesis import strategies as st  # noqa: E402
 from mimicit.catalog_tables import STEPS  # noqa: E402
 from mimicit.sql import run_sql  # noqa: E402
 from mimicit.store import Store  # noqa: E402
-from trainer.data import Plan  # noqa: E402
+from trainer.plan import Plan  # noqa: E402
 from trainer.report import Progress, StepLog  # noqa: E402
 from trainer.steps import Steps, _standing  # noqa: E402
 from trainer.train import train  # noqa: E402

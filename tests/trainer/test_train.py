@@ -11,7 +11,6 @@ from mimicit.store import Store  # noqa: E402
 from tests.trainer.stopping import StopAfter  # noqa: E402
 from trainer import checkpoint  # noqa: E402
 from trainer.chat import answer  # noqa: E402
-from trainer.data import Examples  # noqa: E402
 from trainer.errors import (  # noqa: E402
     CheckpointError,
     NonFiniteLossError,
@@ -26,6 +25,7 @@ from trainer.run_folder import RunFolder  # noqa: E402
 from trainer.train import train  # noqa: E402
 
 from .conftest import SMALL  # noqa: E402
+from .lessons import lessons_of  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -148,10 +148,10 @@ def test_only_answers_are_taught(dataset, trained):
     out, _ = trained
     processor = OtterProcessor.from_pretrained(out / "model")
     snapshot = freeze(Store.open(dataset))
-    examples = Examples(snapshot, processor, max_tokens=256, max_frames=None)
+    examples = lessons_of(snapshot, processor, max_tokens=256)
 
     for index in range(len(examples)):
-        example = examples[index]
+        example = examples[index].example
         taught = [label for label in example.labels_T if label >= 0]
         assert taught[-1] == processor.end_id
         assert processor.decode(taught) == snapshot[index].answer
@@ -160,7 +160,7 @@ def test_only_answers_are_taught(dataset, trained):
 def test_a_long_answer_is_cut_and_its_end_is_not_taught(dataset, trained):
     out, _ = trained
     processor = OtterProcessor.from_pretrained(out / "model")
-    example = Examples(freeze(Store.open(dataset)), processor, max_tokens=8, max_frames=None)[0]
+    example = lessons_of(freeze(Store.open(dataset)), processor, max_tokens=8)[0].example
 
     assert len(example.ids_T) == 8
     assert processor.end_id not in example.labels_T
@@ -173,7 +173,7 @@ def test_an_unreadable_picture_names_its_record(dataset, trained, monkeypatch):
     monkeypatch.setattr(snapshot, "read", lambda _: b"not a picture")
 
     with pytest.raises(PictureError, match=snapshot[0].id):
-        Examples(snapshot, processor, max_tokens=64, max_frames=None)[0]
+        lessons_of(snapshot, processor, max_tokens=64)[0]
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_records(dataset, tmp_path, monkeypatch):
@@ -309,7 +309,7 @@ class TestCheckpoint:
         ("optim.lr=fast", r"'optim\.lr' must be a number, not 'fast'"),
         ("run.steps=1.5", r"'run\.steps' must be a whole number, not 1\.5"),
         ("run.steps=true", r"'run\.steps' must be a whole number, not True"),
-        ("run.precision=int4", r"must be one of 'no', 'bf16', 'fp16', not 'int4'"),
+        ("run.precision=int4", r"must be one of 'auto', 'no', 'bf16', 'fp16', not 'int4'"),
         ("run.steps=0", r"run\.steps is 0, but must be at least 1"),
         ("model.vision.patch_size=30", r"patch_size is 30, which does not divide image_size = 64"),
         ("data.max_tokens=9999", r"data\.max_tokens is 9999, but the language model has only"),
