@@ -8,7 +8,7 @@ No primary keys: on millions of rows they cost more than they tell.
     run_starts  run_ends  prompts  requests  sent  replies  failures  readings
     batches  batch_requests  batch_events                 from the ledger
     accepted  rejected  runs  attempts  costs  provenance  views
-    annotations  splits  steps                            views: the newest of each, what training runs wrote
+    annotations  splits  steps  step_records              views: the newest of each, what training runs wrote
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ def _follow(connection: duckdb.DuckDBPyConnection, folder: Path) -> bool:
     """Load what is new; say whether that could be done."""
     connection.execute("BEGIN")
     listed, present = _listed(connection), _on_disk(folder)
-    for table in (*PARTS, "_steps"):
+    for table in (*PARTS, "_steps", "_step_records"):
         if gone := [part for of, part in listed - present if of == table]:
             connection.execute(
                 f"DELETE FROM {table} WHERE list_contains($gone, part)", {"gone": gone}
@@ -373,9 +373,13 @@ def _on_disk(folder: Path) -> set[tuple[str, str]]:
         for path in parts_of(folder / name)
     }
     # A file of steps grows: with its size in its name, it is another part each time, and loaded again.
-    return parts | {
+    parts |= {
         ("_steps", f"{TRAINING}/{path.name}:{path.stat().st_size}")
         for path in (folder / TRAINING).glob("*.jsonl")
+    }
+    return parts | {
+        ("_step_records", f"{TRAINING}/{path.parent.name}/{path.name}")
+        for path in (folder / TRAINING).glob("*/[!.]*.parquet")
     }
 
 

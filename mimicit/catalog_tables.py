@@ -5,7 +5,7 @@ Whoever changes a table or a view counts CATALOG_VERSION up: a catalog of anothe
 
 from mimicit.ledger_tables import LEDGER_TABLES
 
-CATALOG_VERSION = 7
+CATALOG_VERSION = 8
 
 TABLES = """
 CREATE TABLE instructions (
@@ -35,8 +35,11 @@ CREATE TABLE _splits ("name" VARCHAR, record VARCHAR, split VARCHAR, part VARCHA
 CREATE TABLE _steps (
     run VARCHAR, snapshot VARCHAR, step BIGINT, loss DOUBLE, lr DOUBLE, grad_norm DOUBLE,
     taught BIGINT, tokens BIGINT, seconds DOUBLE, waited DOUBLE,
-    epoch BIGINT, records BIGINT, time TIMESTAMPTZ, part VARCHAR
+    epoch BIGINT, records BIGINT, time TIMESTAMPTZ,
+    pictures BIGINT, figures MAP(VARCHAR, DOUBLE), aside MAP(VARCHAR, DOUBLE),
+    flops DOUBLE, mfu DOUBLE, memory BIGINT, skipped VARCHAR[], part VARCHAR
 );
+CREATE TABLE _step_records (run VARCHAR, step BIGINT, record VARCHAR, part VARCHAR);
 CREATE TABLE _parts ("table" VARCHAR, part VARCHAR);
 CREATE TABLE _followed ("table" VARCHAR, last BIGINT);
 CREATE TABLE _meta (catalog_version INTEGER, ledger VARCHAR);
@@ -44,6 +47,12 @@ CREATE TABLE _meta (catalog_version INTEGER, ledger VARCHAR);
 
 VIEWS = """
 CREATE VIEW steps AS SELECT * EXCLUDE (part) FROM _steps;
+CREATE VIEW step_records AS
+    SELECT r.run, r.step, r.record, s.record IS NULL AS taught FROM _step_records AS r
+    JOIN (SELECT run, max(step) AS last FROM _steps GROUP BY run) AS taken
+        ON taken.run = r.run AND r.step <= taken.last
+    LEFT JOIN (SELECT DISTINCT run, unnest(skipped) AS record FROM _steps) AS s
+        ON s.run = r.run AND s.record = r.record;
 CREATE VIEW annotations AS
     SELECT * EXCLUDE (part) FROM _annotations
     QUALIFY row_number() OVER (
@@ -108,7 +117,7 @@ CREATE VIEW provenance AS
 """
 
 TRAINING = "training"
-"""Folder of the files of steps, one a run, which only grow (`trainer.steps`)."""
+"""Folder of the files of steps, one a run, which only grow, and of what records they use (`trainer.steps`)."""
 
 STEPS = """
 SELECT * EXCLUDE (line) FROM (
@@ -116,7 +125,9 @@ SELECT * EXCLUDE (line) FROM (
     FROM read_json({file}, format = 'newline_delimited', ignore_errors = true, columns = {{
         run: 'VARCHAR', snapshot: 'VARCHAR', step: 'BIGINT', loss: 'DOUBLE', lr: 'DOUBLE',
         grad_norm: 'DOUBLE', taught: 'BIGINT', tokens: 'BIGINT', seconds: 'DOUBLE',
-        waited: 'DOUBLE', epoch: 'BIGINT', records: 'BIGINT', time: 'TIMESTAMPTZ'}})
+        waited: 'DOUBLE', epoch: 'BIGINT', records: 'BIGINT', time: 'TIMESTAMPTZ',
+        pictures: 'BIGINT', figures: 'MAP(VARCHAR, DOUBLE)', aside: 'MAP(VARCHAR, DOUBLE)',
+        flops: 'DOUBLE', mfu: 'DOUBLE', memory: 'BIGINT', skipped: 'VARCHAR[]'}})
     WHERE run IS NOT NULL AND step > 0)
 QUALIFY step < coalesce(min(step) OVER (
     PARTITION BY run ORDER BY line DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), step + 1)

@@ -1,7 +1,7 @@
-"""Write a snapshot (`mimicit.snapshot`): one sort in DuckDB, then three files, a batch at a time.
+"""Write a snapshot (`mimicit.snapshot`): one sort in DuckDB, then a few files, a batch at a time.
 
-DuckDB gets little memory and sorts on disk. The chosen records lie in a table in their order, the places of their pictures in
-the order of the records, so both are read as streams side by side.
+DuckDB gets little memory and sorts on disk. The chosen records lie in a table in their order, those that are only examples in
+context behind them; the places of their pictures lie in the order of the records, so both are read as streams side by side.
 """
 
 from __future__ import annotations
@@ -20,8 +20,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mimicit import catalog, migrations
 from mimicit.errors import DatasetError, QueryError
+from mimicit.frozen import Frozen
 from mimicit.sandbox import lock_down, predicate
-from mimicit.snapshot import BATCH_ROWS, FILES, FORMAT, file_digest, snapshot_digest
+from mimicit.snapshot import (
+    BATCH_ROWS,
+    CONTEXT,
+    FILES,
+    FORMAT,
+    OWN,
+    WITH_CONTEXT,
+    context_line,
+    file_digest,
+    snapshot_digest,
+)
 
 if TYPE_CHECKING:
     import duckdb
@@ -34,16 +45,50 @@ MEMORY = "256MB"
 LEFT_BEHIND = 86_400
 """Seconds after which a folder without a name is a killed process's."""
 
+_FIELD_NAMES = "id, task, language, instruction, answer, rejected, conversation, turn"
 _CHOSEN = """
 CREATE TABLE memory.main.chosen AS
-SELECT id, task, language, instruction, answer, rejected, conversation, turn, image_ids
+SELECT {fields}, {pictures} AS image_ids, {related} AS related
 FROM accepted WHERE {where}
 ORDER BY {shuffle} coalesce(conversation, id), turn NULLS FIRST, id
 """
-_SHUFFLE = "sha256(concat({seed}, ' ', coalesce(conversation, id))),"
-_TEXT = """
-SELECT id, task, language, instruction, answer, rejected, conversation, turn FROM memory.main.chosen
+_OWN_LISTS = "SELECT id AS record, related FROM memory.main.chosen"
+_LISTS_OF = """
+SELECT record, related FROM relations WHERE strategy = $strategy
+QUALIFY row_number() OVER (PARTITION BY record ORDER BY part, rowid) = 1
 """
+_LINKS = """
+CREATE TABLE memory.main.links AS
+SELECT chosen.rowid AS number, nth, listed.related FROM (
+    SELECT record, unnest(related) AS related, generate_subscripts(related, 1) AS nth FROM ({lists})) AS listed
+JOIN memory.main.chosen ON chosen.id = listed.record
+WHERE listed.related <> listed.record
+"""
+_EXAMPLES = """
+INSERT INTO memory.main.chosen
+SELECT {fields}, {pictures}, [] FROM accepted
+WHERE id IN (SELECT related FROM memory.main.links) AND id NOT IN (SELECT id FROM memory.main.chosen)
+ORDER BY id
+"""
+_CONTEXT = """
+SELECT chosen.number, coalesce(list(found.number ORDER BY nth) FILTER (found.number IS NOT NULL), []),
+       count(links.number) - count(found.number)
+FROM (SELECT rowid AS number FROM memory.main.chosen WHERE rowid < $records) AS chosen
+LEFT JOIN memory.main.links AS links ON links.number = chosen.number
+LEFT JOIN (SELECT rowid AS number, id FROM memory.main.chosen) AS found ON found.id = links.related
+GROUP BY chosen.number ORDER BY chosen.number
+"""
+_MARKED = """
+SELECT count(*), list(id ORDER BY number)[:{shown}] FROM (
+    SELECT rowid AS number, id, len(image_ids) AS pictures,
+           (length(instruction) - length(replace(instruction, '<image>', ''))) // 7 AS marks
+    FROM memory.main.chosen WHERE contains(instruction, '<image>'))
+WHERE marks <> pictures AND number < {records}
+"""
+SHOWN = 5
+"""Records that a manifest names."""
+_SHUFFLE = "sha256(concat({seed}, ' ', coalesce(conversation, id))),"
+_TEXT = f"SELECT {_FIELD_NAMES} FROM memory.main.chosen"
 _FIELDS = """
 SELECT id, len(image_ids) AS pictures,
        concat_ws(' ', sha256(id), sha256(task), sha256(language), sha256(instruction), sha256(answer),
@@ -61,6 +106,15 @@ ORDER BY number, nth, shard, "offset"
 _RECIPES = "SELECT DISTINCT recipe, recipe_digest FROM verdicts ORDER BY ALL"
 
 
+class Selected(NamedTuple):
+    """What `mimicit.snapshot.freeze` was asked for."""
+
+    where: str
+    seed: int | None = None
+    context: str | None = None
+    pictures: bool = True
+
+
 class _Place(NamedTuple):
     shard: str | None
     offset: int
@@ -70,27 +124,29 @@ class _Place(NamedTuple):
     nth: int
 
 
-def write_snapshot(store: Store, where: str, seed: int | None) -> str:
-    """Write a selection as a snapshot, unless it is there; return its digest."""
+def write_snapshot(store: Store, selected: Selected, known: Frozen) -> str:
+    """Write a selection as a snapshot, unless it is there; return its digest, which is noted."""
     import duckdb
 
     store.refresh()
     snapshots = store.path / "snapshots"
     snapshots.mkdir(exist_ok=True)
-    _clear_up(snapshots)
     folder = Path(tempfile.mkdtemp(prefix=".freezing-", dir=snapshots))
     try:
         try:
-            digest = _write(store, folder, where, seed, MEMORY)
+            digest, is_of_known = _write(store, folder, selected, known, MEMORY)
         except duckdb.OutOfMemoryException:
-            digest = _write(store, folder, where, seed, None)
+            digest, is_of_known = _write(store, folder, selected, known, None)
         _publish(folder, snapshots / digest)
+        if is_of_known:
+            known.note(digest)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return digest
 
 
-def _clear_up(snapshots: Path) -> None:
+def clear_up(snapshots: Path) -> None:
+    """Delete what killed processes left a day ago."""
     for path in snapshots.glob(".freezing-*"):
         if path.stat().st_mtime < time.time() - LEFT_BEHIND:
             shutil.rmtree(path, ignore_errors=True)
@@ -105,57 +161,113 @@ def _publish(folder: Path, final: Path) -> None:
             raise
 
 
-def _write(store: Store, folder: Path, where: str, seed: int | None, memory: str | None) -> str:
+def _write(
+    store: Store, folder: Path, selected: Selected, known: Frozen, memory: str | None
+) -> tuple[str, bool]:
+    """Return a snapshot's digest, and whether the catalog had loaded just the files that `known` looked at."""
     with catalog.connect(store.catalog_path, read_only=True, memory=memory) as connection:
         spill = folder / "spill"
         connection.execute(f"SET temp_directory = '{str(spill).replace(chr(39), chr(39) * 2)}'")
         lock_down(connection)
-        records = _choose(connection, where, seed)
+        loaded = connection.execute("SELECT part FROM _parts").fetchall()
+        records = _choose(connection, selected)
         if records == 0:
             raise DatasetError(
-                f"no accepted record of {str(store.path)!r} satisfies {where!r}; "
+                f"no accepted record of {str(store.path)!r} satisfies {selected.where!r}; "
                 "look at `syphus data stats` for what there is"
             )
         recipes = [
             {"name": name, "digest": digest}
             for name, digest in connection.execute(_RECIPES).fetchall()
         ]
+        counts = {"examples": 0, "not_there": 0}
+        context = None
+        if selected.context is not None:
+            counts, context = _write_context(connection, records, selected, folder)
         _write_text(connection, folder / "text.arrow")
         hasher, shards, pictures = _write_pictures(connection, store, folder)
+        marked = _MARKED.format(shown=SHOWN, records=records)
+        [(uneven, ids)] = connection.execute(marked).fetchall()
     shutil.rmtree(spill, ignore_errors=True)
+    files = FILES if context is None else (*FILES, CONTEXT)
     manifest: dict[str, Any] = {
-        "format": FORMAT,
+        "format": FORMAT if context is None else WITH_CONTEXT,
         "dataset_version": migrations.version_of(store.path),
-        "where": where,
-        "seed": seed,
+        "where": selected.where,
+        "seed": selected.seed,
         "records": records,
         "pictures": pictures,
+        "uneven_marks": {"records": uneven, "ids": ids or []},
         "recipes": recipes,
         "shards": shards,
-        "files": {f"{name}.arrow": file_digest(folder / f"{name}.arrow") for name in FILES},
+        "files": {f"{name}.arrow": file_digest(folder / f"{name}.arrow") for name in files},
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    digest = snapshot_digest(hasher, manifest)
+    if context is not None:
+        manifest |= {"context": selected.context, **counts}
+    digest = snapshot_digest(hasher, manifest, context)
     text = json.dumps({"digest": digest, **manifest}, indent=2, ensure_ascii=False) + "\n"
     with (folder / "manifest.json").open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    return digest
+    return digest, known.is_of(part for (part,) in loaded)
 
 
-def _choose(connection: duckdb.DuckDBPyConnection, where: str, seed: int | None) -> int:
+def _choose(connection: duckdb.DuckDBPyConnection, selected: Selected) -> int:
     import duckdb
 
-    shuffle = "" if seed is None else _SHUFFLE.format(seed=int(seed))
+    shuffle = "" if selected.seed is None else _SHUFFLE.format(seed=int(selected.seed))
     try:
-        chosen = _CHOSEN.format(where=predicate(connection, where), shuffle=shuffle)
+        chosen = _CHOSEN.format(
+            fields=_FIELD_NAMES,
+            pictures=_pictures(selected),
+            related=OWN if selected.context == OWN else "[]::VARCHAR[]",
+            where=predicate(connection, selected.where),
+            shuffle=shuffle,
+        )
         connection.execute(chosen).fetchall()
     except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error as error:
-        raise QueryError(f"the selection {where!r} fails: {str(error).splitlines()[0]}") from None
+        raise QueryError(
+            f"the selection {selected.where!r} fails: {str(error).splitlines()[0]}"
+        ) from None
     return catalog.scalar(connection, "SELECT count(*) FROM memory.main.chosen")
+
+
+def _pictures(selected: Selected) -> str:
+    return "image_ids" if selected.pictures else "[]::VARCHAR[]"
+
+
+def _write_context(
+    connection: duckdb.DuckDBPyConnection, records: int, selected: Selected, folder: Path
+) -> tuple[dict[str, int], str]:
+    """Add the examples in context behind the records, and write which are whose; return counts, and the hash over the lists."""
+    import pyarrow as pa
+
+    if selected.context == OWN:
+        connection.execute(_LINKS.format(lists=_OWN_LISTS)).fetchall()
+    else:
+        links = _LINKS.format(lists=_LISTS_OF)
+        connection.execute(links, {"strategy": selected.context}).fetchall()
+    examples = _EXAMPLES.format(fields=_FIELD_NAMES, pictures=_pictures(selected))
+    connection.execute(examples).fetchall()
+    count = catalog.scalar(connection, "SELECT count(*) FROM memory.main.chosen") - records
+    not_there = 0
+    hasher = hashlib.sha256()
+    schema = pa.schema([(CONTEXT, pa.list_(pa.int64()))])
+    cursor = connection.cursor()
+    cursor.execute(_CONTEXT, {"records": records})
+    with _file(folder / f"{CONTEXT}.arrow", schema) as writer:
+        while rows := cursor.fetchmany(BATCH_ROWS):
+            lists = [numbers for _, numbers, _ in rows]
+            not_there += sum(missing for *_, missing in rows)
+            for numbers in lists:
+                hasher.update(context_line(numbers))
+            column = pa.array(lists, type=schema[0].type)
+            writer.write_batch(pa.record_batch([column], schema=schema))
+    return {"examples": count, "not_there": not_there}, hasher.hexdigest()
 
 
 def _write_text(connection: duckdb.DuckDBPyConnection, path: Path) -> None:

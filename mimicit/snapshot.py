@@ -4,12 +4,17 @@
       text.arrow       id, task, language, instruction, answer, rejected, conversation, turn
       pictures.arrow   of each record the places of its pictures: [(shard, offset, length), …]
       hashes.arrow     of each record a SHA-256
+      context.arrow    of each record the numbers of those that may come before it as examples (only if they were asked for)
       manifest.json    what was selected, counts, recipes, image shards, and a digest of each file
 
+An example in context need not be selected itself. Those that are not stand behind all others, are not counted, and are reached
+through `context` alone.
+
 A record's hash covers its fields and the SHA-256 of its pictures (`row_hash`). The snapshot's digest covers these hashes in their
-order, the seed and the recipes whose verdicts there were, and nothing of where the data lies: the same selection of the same
-data is the same snapshot in every copy of the folder. The digest is the folder's name, and a folder of that name is never
-written again.
+order, the seed, the recipes whose verdicts there were and the examples in context, and nothing of where the data lies: the same
+selection of the same data is the same snapshot in every copy of the folder. The digest is the folder's name, and a folder of that
+name is never written again. What was frozen from the folder's parts as they are is found by their names, sizes and times, and not
+frozen a second time (`mimicit.frozen`).
 
 Opening one costs milliseconds at any size: columns are memory-mapped, and a picture is one `pread` into an image shard, whose
 bytes lie uncompressed at a known offset. Freezing takes the same memory at any size: DuckDB sorts on disk, and batches are
@@ -38,7 +43,12 @@ if TYPE_CHECKING:
     from mimicit.store import Store
 
 FORMAT = 2
+WITH_CONTEXT = 3
+"""Format of a snapshot that has `context.arrow`."""
 FILES = ("text", "pictures", "hashes")
+CONTEXT = "context"
+OWN = "rel_ins_ids"
+"""The examples in context that records name themselves; else they are those of a strategy of `relations`."""
 BATCH_ROWS = 65_536
 """Of each file; so the batch of a row follows from its number."""
 _DIGEST = re.compile(r"[0-9a-f]{32}")
@@ -88,7 +98,7 @@ class Snapshot:
         self.path = dataset / "snapshots" / digest
         self.manifest = self._read_manifest()
         self.shards: list[str] = self.manifest["shards"]
-        self._batches = {name: self._map(name) for name in FILES}
+        self._batches = {name: self._map(name) for name in self.files}
         self._shards: dict[tuple[int, str], int] = {}
         self._ends: list[tuple[numpy.ndarray, ...]] | None = None
         if check:
@@ -104,7 +114,29 @@ class Snapshot:
     def __getitem__(self, index: int) -> Row:
         if not -len(self) <= index < len(self):
             raise IndexError(f"row {index:,} of a snapshot of {len(self):,}")
-        number, at = divmod(index % len(self), BATCH_ROWS)
+        return self.row(index % len(self))
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Return the names of its files of rows, without `.arrow`."""
+        return (*FILES, CONTEXT) if self.manifest["format"] == WITH_CONTEXT else FILES
+
+    @property
+    def rows(self) -> int:
+        """Return how many rows there are, those that are only examples in context among them."""
+        return len(self) + int(self.manifest.get("examples", 0))
+
+    def context(self, index: int) -> list[int]:
+        """Return the numbers of the rows that may come before a record as examples, in their order, for `row`."""
+        if CONTEXT not in self._batches:
+            return []
+        number, at = divmod(index, BATCH_ROWS)
+        found: list[int] = self._batches[CONTEXT][number]["context"][at].as_py()
+        return found
+
+    def row(self, number: int) -> Row:
+        """Return a row, also one that is only an example in context."""
+        number, at = divmod(number, BATCH_ROWS)
         text = self._batches["text"][number].slice(at, 1).to_pylist()[0]
         places = self._batches["pictures"][number]["pictures"][at].as_py()
         return Row(pictures=tuple(map(self._picture, places)), **text)
@@ -124,9 +156,27 @@ class Snapshot:
                 found[at] += each * (ends[rows + 1].astype(np.int64) - ends[rows])
         return found
 
+    def ids(self, numbers: Sequence[int]) -> list[str]:
+        """Return the ids of rows, those that are only examples in context among them; reads nothing else."""
+        import numpy as np
+
+        batches, places = np.divmod(np.asarray(numbers, dtype=np.int64), BATCH_ROWS)
+        found: list[str] = [""] * len(places)
+        for number in np.unique(batches):
+            at = np.flatnonzero(batches == number)
+            taken = self._batches["text"][number]["id"].take(places[at])
+            for place, one in zip(at.tolist(), taken.to_pylist(), strict=True):
+                found[place] = one
+        return found
+
     @property
     def table(self) -> pyarrow.Table:
-        """Return all columns, still on disk; in `pictures`, `shard` is a number of `shards`."""
+        """Return all records' columns, still on disk; in `pictures`, `shard` is a number of `shards`."""
+        return self.whole.slice(0, len(self))
+
+    @property
+    def whole(self) -> pyarrow.Table:
+        """Return the same, with the rows that are only examples in context."""
         import pyarrow as pa
 
         tables = [pa.Table.from_batches(self._batches[name]) for name in FILES]
@@ -153,7 +203,7 @@ class Snapshot:
         Raises:
             DatasetError: it is not.
         """
-        for name in FILES:
+        for name in self.files:
             file = self.path / f"{name}.arrow"
             if file_digest(file) != self.manifest["files"].get(file.name):
                 raise self._damaged(f"{file.name!r} has changed since it was written")
@@ -161,7 +211,7 @@ class Snapshot:
         for batch in self._batches["hashes"]:
             for value in batch["hash"].to_pylist():
                 hasher.update(value)
-        if snapshot_digest(hasher, self.manifest) != self.digest:
+        if snapshot_digest(hasher, self.manifest, self._context_digest()) != self.digest:
             raise self._damaged("its hashes, order, seed or recipes are not those of its name")
         self._check_shards()
         if pictures:
@@ -188,7 +238,7 @@ class Snapshot:
             raise DatasetError(f"{str(self.dataset)!r} has no snapshot {self.digest!r}")
         try:
             manifest: dict[str, Any] = json.loads((self.path / "manifest.json").read_text("utf-8"))
-            if manifest.get("format") != FORMAT:
+            if manifest.get("format") not in (FORMAT, WITH_CONTEXT):
                 raise DatasetError(
                     f"snapshot {self.digest!r} was written by another version of this program; freeze it again"
                 )
@@ -207,7 +257,7 @@ class Snapshot:
         except (OSError, pa.ArrowException) as error:
             raise self._damaged(f"{name}.arrow cannot be read ({error})") from None
         sizes = [batch.num_rows for batch in batches]
-        whole, rest = divmod(self.manifest["records"], BATCH_ROWS)
+        whole, rest = divmod(len(self) if name == CONTEXT else self.rows, BATCH_ROWS)
         if sizes != [BATCH_ROWS] * whole + [rest] * (rest > 0):
             raise self._damaged(f"{name}.arrow has not the rows that its manifest says")
         return batches
@@ -250,10 +300,19 @@ class Snapshot:
                         f"{self.shards[number]!r} is missing, or shorter than it was"
                     )
 
+    def _context_digest(self) -> str | None:
+        if CONTEXT not in self._batches:
+            return None
+        hasher = hashlib.sha256()
+        for batch in self._batches[CONTEXT]:
+            for numbers in batch["context"].to_pylist():
+                hasher.update(context_line(numbers))
+        return hasher.hexdigest()
+
     def _check_rows(self) -> None:
-        for index in range(len(self)):
+        for index in range(self.rows):
             number, at = divmod(index, BATCH_ROWS)
-            row = self[index]
+            row = self.row(index)
             hashes = [hashlib.sha256(self.read(picture)).hexdigest() for picture in row.pictures]
             if row_hash(row, hashes) != self._batches["hashes"][number]["hash"][at].as_py():
                 raise self._damaged(f"record {row.id!r} or a picture of it has changed")
@@ -265,21 +324,37 @@ class Snapshot:
         )
 
 
-def freeze(store: Store, *, where: str = "true", seed: int | None = None) -> Snapshot:
-    """Write the accepted records that satisfy a SQL predicate as a snapshot, and open it.
+def freeze(
+    store: Store,
+    *,
+    where: str = "true",
+    seed: int | None = None,
+    context: str | None = None,
+    pictures: bool = True,
+) -> Snapshot:
+    """Write the accepted records that satisfy a SQL predicate as a snapshot, and open it; or the one that there is of them.
 
     Args:
         store: The dataset.
         where: Over the view `accepted`.
         seed: Shuffles conversations, whose turns stay together; None leaves them in the order of their ids.
+        context: Keep the accepted records that may come before each as examples: those of its `rel_ins_ids`, if it is OWN, else
+            those that this strategy lists in `relations`. What such a list names and is not there is passed over, and counted.
+        pictures: Keep the places of pictures; false keeps texts alone, of records whose pictures need not be there.
 
     Raises:
         QueryError: the predicate is not valid SQL over the view `accepted`.
         DatasetError: nothing satisfies it, or a record names a picture that there is not.
     """
-    from mimicit.freezing import write_snapshot
+    from mimicit.freezing import Selected, clear_up, write_snapshot
+    from mimicit.frozen import Frozen
 
-    return Snapshot(store.path, write_snapshot(store, where, seed))
+    clear_up(store.path / "snapshots")
+    known = Frozen(store.path, where, [seed, context, pictures])
+    digest = known.find()
+    if digest is None:
+        digest = write_snapshot(store, Selected(where, seed, context, pictures), known)
+    return Snapshot(store.path, digest)
 
 
 def row_hash(row: Row, pictures: list[str]) -> bytes:
@@ -295,13 +370,22 @@ def row_hash(row: Row, pictures: list[str]) -> bytes:
     return hashlib.sha256(" ".join([*fields, *pictures]).encode()).digest()
 
 
-def snapshot_digest(rows: hashlib._Hash, manifest: dict[str, Any]) -> str:
-    """Return a snapshot's name: a hash over its records' hashes in their order, the seed and the recipes."""
+def context_line(numbers: Sequence[int]) -> bytes:
+    """Return what is hashed of a record's examples in context."""
+    return f"{' '.join(map(str, numbers))}\n".encode()
+
+
+def snapshot_digest(
+    rows: hashlib._Hash, manifest: dict[str, Any], context: str | None = None
+) -> str:
+    """Return a snapshot's name: a hash over its rows' hashes in their order, the seed, the recipes and the examples in context."""
     parts = {
         "rows": rows.hexdigest(),
         "seed": manifest["seed"],
         "recipes": [[recipe["name"], recipe["digest"]] for recipe in manifest["recipes"]],
     }
+    if context is not None:
+        parts |= {"records": manifest["records"], "context": context}
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 

@@ -17,7 +17,6 @@ from typing import Annotated, Any
 
 import typer
 
-from mimicit.commands.options import Dataset
 from mimicit.errors import MimicitError
 from mimicit.progress import duration
 from syphus.commands import shared
@@ -112,35 +111,100 @@ def __dir__() -> list[str]:
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="A shipped recipe (otter_tiny, otter_tune), or a TOML file.")
-    ],
-    dataset: Dataset,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run.")],
+        str | None,
+        typer.Argument(help="A shipped recipe, such as otter_tiny (--list), or a TOML file."),
+    ] = None,
+    dataset: Annotated[
+        Path | None, typer.Option("-d", "--dataset", help="The dataset folder.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder of the run.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Override a setting: optim.lr=1e-4")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Demand that there is a run to go on.")
     ] = False,
+    print_config: Annotated[
+        bool,
+        typer.Option("--print-config", help="Print all settings as a recipe, and train nothing."),
+    ] = False,
+    list_: Annotated[
+        bool, typer.Option("--list", help="Print the shipped recipes, and train nothing.")
+    ] = False,
+    devices: Annotated[
+        int | None,
+        typer.Option(min=1, help="GPUs, or processes on a CPU; without it, all GPUs there are."),
+    ] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            help="How devices share the work: auto, ddp, fsdp2, zero1, zero2, zero3; as --set run.strategy=…."
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write the result as a line of JSON.")
+    ] = False,
 ) -> None:
     """Train a model on the accepted records of a dataset.
 
-    Stopped and run again, it goes on from its last checkpoint.
+    Stopped and run again, it goes on from its last checkpoint. A model that does not fit into memory is refused before anything
+    is loaded, with what would fit.
 
     Example:
 
         syphus train otter_tiny -d demo -o runs/demo
     """
+    overrides = [*(set_ or []), *([f"run.strategy={strategy}"] if strategy else [])]
+    if list_ or print_config:
+        _print_recipes() if list_ else _print_settings(recipe, overrides)
+        return
+    missing = {"RECIPE": recipe, "-d": dataset, "-o": out}
+    if names := [name for name, given in missing.items() if given is None]:
+        raise typer.BadParameter(
+            f"{' and '.join(names)} missing; as in: syphus train otter_tiny -d DATASET -o RUN"
+        )
+    assert recipe is not None
+    assert dataset is not None
+    assert out is not None
     shared.need("torch", "train")
+    from trainer import launch
+
+    if processes := launch.how_many(devices):
+        from trainer.recipe import read_recipe
+
+        read_recipe(recipe, overrides)  # what is wrong with it is told before anything is started
+        raise typer.Exit(launch.spread(processes, sys.argv[1:]))
+    launch.end_with_parent()
     from trainer.train import train
 
-    with shared.resumable():
-        result = train(recipe=recipe, dataset=dataset, out=out, overrides=set_ or [], resume=resume)
+    with shared.resumable() if launch.leads() else launch.quietly():
+        result = train(recipe=recipe, dataset=dataset, out=out, overrides=overrides, resume=resume)
+    if not launch.leads():
+        return
+    if as_json:
+        typer.echo(result.json())
+        return
     done = "was trained already" if result.was_finished else "is trained"
     typer.echo(
         f"{str(out / 'model')!r} {done}: {result.steps:,} steps in {duration(result.seconds)}, "
         f"loss {result.first_loss:.3f} -> {result.last_loss:.3f}; the curve is {str(out / 'loss.png')!r}"
     )
+
+
+def _print_recipes() -> None:
+    from trainer.recipe_text import shipped
+
+    for name, said in shipped():
+        typer.echo(f"{name:24}{said}")
+
+
+def _print_settings(recipe: str | None, overrides: list[str]) -> None:
+    from trainer.recipe import read_recipe
+    from trainer.recipe_text import as_toml
+
+    if recipe is None:
+        raise typer.BadParameter("--print-config needs a recipe, such as otter_tiny")
+    typer.echo(as_toml(read_recipe(recipe, overrides)), nl=False)
 
 
 def chat(
@@ -266,3 +330,7 @@ def _kept(said: str) -> str:
 def _fail(sentence: str) -> None:
     sys.stderr.write(f"syphus: {sentence}\n")
     sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -94,6 +94,7 @@ def test_a_query_of_the_page_runs(dataset, tmp_path, number, query):
 
 EMPTY = {
     "Every training run's loss": "nothing is trained here",
+    "The records of the step with the highest loss": "nothing is trained here",
     "What went wrong at providers": "the scripted one never fails",
     "A tenth of the conversations": "of few, it may be none",
 }

@@ -24,6 +24,9 @@ from trainer.flops import Sample
 from trainer.masking import IGNORED
 from trainer.rows import Rows
 
+Scale = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation of each colour, from 0 to 1: how bytes of pictures become what the model takes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -33,9 +36,11 @@ class Example:
     ids_T: list[int]
     labels_T: list[int]
     pixels_NFCHW: Tensor
-    """One medium for each `<image>`; N is 0 for text alone."""
+    """One medium for each `<image>`; N is 0 for text alone. Bytes, with `scale`: a quarter of the memory, and of the way to the device."""
     frames_N: tuple[int, ...] = ()
     """Frames that each medium has, where some have fewer than F; empty: all have F."""
+    scale: Scale | None = None
+    """Of pixels that are bytes; None: they are as the model takes them."""
 
     def untaught(self) -> Self:
         """Return the same example with nothing to learn from it."""
@@ -77,6 +82,12 @@ class Batch(Rows):
     """Packed: where each sample begins, and where the last one ends (int32)."""
     longest: int | None = None
     """Packed: tokens of the longest sample."""
+    scale: Scale | None = None
+    """Of pixels that are bytes."""
+
+    @property
+    def size(self) -> int:
+        return self.ids_BT.numel()
 
     def untaught(self) -> Self:
         labels_BT = torch.full_like(self.labels_BT, IGNORED)
@@ -97,7 +108,7 @@ class Batch(Rows):
             "input_ids": self.ids_BT,
             "attention_mask": self.attention_BT,
             "labels": self.labels_BT,
-            "pixel_values": self.pixels_BNFCHW,
+            "pixel_values": scaled(self.pixels_BNFCHW, self.scale),
             "frame_mask": self.frame_mask_BNF,
         }
         counted = {
@@ -129,7 +140,8 @@ def collate(examples: Sequence[Example], *, pad: int, image: int | None = None) 
     attention_BT = torch.zeros((B, T), dtype=torch.long)
     labels_BT = torch.full((B, T), IGNORED)
     text_time_BT = torch.zeros((B, T), dtype=torch.long)
-    pixels_BNFCHW = torch.zeros((B, N, F, *examples[0].pixels_NFCHW.shape[2:]))
+    first = examples[0].pixels_NFCHW
+    pixels_BNFCHW = first.new_zeros((B, N, F, *first.shape[2:]))
     frame_mask_BNF = torch.zeros((B, N, F), dtype=torch.bool)
     for row, example in enumerate(examples):
         length = len(example.ids_T)
@@ -156,6 +168,7 @@ def collate(examples: Sequence[Example], *, pad: int, image: int | None = None) 
         taught_each=tuple(example.taught for example in examples),
         samples=tuple(example.sample(image=image) for example in examples),
         text_time_BT=None if image is None else text_time_BT,
+        scale=examples[0].scale,
     )
 
 
@@ -175,7 +188,8 @@ def one_row(examples: Sequence[Example], *, image: int) -> Batch:
     N, F = max(1, len(shown)), max([1, *shown])
 
     labels, times, media = [], [], 0
-    pixels_1NFCHW = torch.zeros((1, N, F, *examples[0].pixels_NFCHW.shape[2:]))
+    first = examples[0].pixels_NFCHW
+    pixels_1NFCHW = first.new_zeros((1, N, F, *first.shape[2:]))
     for example in examples:
         # The label of a sample's first token would teach the last token of the sample before.
         labels += [IGNORED, *example.labels_T[1:]]
@@ -201,7 +215,18 @@ def one_row(examples: Sequence[Example], *, image: int) -> Batch:
         position_ids_BT=torch.cat([torch.arange(length) for length in lengths])[None],
         cu_seq_lens_N=torch.tensor(cuts, dtype=torch.int32),
         longest=max(lengths),
+        scale=examples[0].scale,
     )
+
+
+def scaled(pixels: Tensor, scale: Scale | None) -> Tensor:
+    """Return pixels (…, C, H, W) as the model takes them; what is no bytes is so already."""
+    if scale is None:
+        return pixels
+    mean_C11, std_C11 = (
+        torch.tensor(values, device=pixels.device).view(-1, 1, 1) for values in scale
+    )
+    return pixels.float().div_(255).sub_(mean_C11).div_(std_C11)
 
 
 def text_time(example: Example, *, image: int, before: int = 0) -> list[int]:

@@ -1,26 +1,26 @@
 """What a run is made of: a processor, a model, and rows of examples, as the recipe wants them."""
 
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
+from trainer import hub
 from trainer.config import TrainConfig
-from trainer.data import Examples, Told, laid, or_raise
+from trainer.data import Examples, Laid, Told, laid, or_raise
 from trainer.families import Encoder, Family, family
-from trainer.interrupt import leave_to_parent
 from trainer.loading import load
 from trainer.lora import add_adapters
-from trainer.model_config import SavedModel
+from trainer.model_config import Published, SavedModel
 from trainer.plan import MicroBatches, Plan
-from trainer.rows import Rows
-from trainer.run_folder import RunFolder
+from trainer.run_folder import RunFolder, whole_folder
 from trainer.sources.mix import Mix
-from trainer.trainable import choose
+from trainer.trainable import choose, parts_of
+from trainer.workers import as_sentences, leave_to_parent
 
 
 def make_parts(folder: RunFolder, config: TrainConfig, mix: Mix) -> tuple[Any, PreTrainedModel]:
@@ -33,10 +33,12 @@ def make_parts(folder: RunFolder, config: TrainConfig, mix: Mix) -> tuple[Any, P
     described = config.model
     if isinstance(described, SavedModel):
         # A folder is read by its own family, whose name is in it.
-        model, saved = load(Path(described.start), device="cpu")
+        model, saved = load(hub.local(described.start), device="cpu")
         kind = family(model.config.model_type)
         kind.check(model, saved, f"model.start {described.start!r}", config.data)
-        return keep_processor(folder, kind, lambda: saved), model.float()
+        if config.run.frozen == "float32":
+            model.float()
+        return keep_processor(folder, kind, lambda: saved), model
     kind = family(described.family)
     processor = keep_processor(folder, kind, lambda: kind.make_processor(described, mix.texts))
     return processor, kind.make_model(described, processor)
@@ -45,9 +47,9 @@ def make_parts(folder: RunFolder, config: TrainConfig, mix: Mix) -> tuple[Any, P
 def keep_processor(folder: RunFolder, kind: Family, make: Callable[[], Any]) -> Any:
     """Make the tokenizer once, and read it back each time: a resumed run must not depend on training it the same again."""
     if not folder.processor.exists():
-        staged = folder.processor.with_name(".processor")
-        make().save_pretrained(staged)
-        staged.rename(folder.processor)
+        made = make()
+        with whole_folder(folder.processor) as staged:
+            made.save_pretrained(staged)
     return kind.read_processor(folder.processor)
 
 
@@ -58,6 +60,11 @@ def make_trainable(model: PreTrainedModel, config: TrainConfig) -> None:
     if config.lora.r:
         add_adapters(model, config.lora)
     choose(model, config.trainable.parts)
+    if config.run.frozen == "bf16":
+        # Norms and biases are small, and beside a stream in float32 a norm must be, too.
+        for weight in model.parameters():
+            is_small = weight.requires_grad or weight.ndim < 2
+            weight.data = weight.data.to(torch.float32 if is_small else torch.bfloat16)
     if config.run.gradient_checkpointing:
         # The older, reentrant kind drops the gradients of a layer whose input needs none. Against that transformers makes
         # all embeddings' output need one, and autograd would keep what lies among frozen parts.
@@ -65,22 +72,46 @@ def make_trainable(model: PreTrainedModel, config: TrainConfig) -> None:
         model.disable_input_require_grads()
 
 
+def begun_in_files(model: PreTrainedModel, config: TrainConfig) -> frozenset[str]:
+    """Return the frozen parameters that are there again whenever the model is made: those that were read, and nothing was drawn for."""
+    described = config.model
+    if isinstance(described, SavedModel):
+        parts = {"vision", "perceiver", "gates", "embeddings", "language"}
+    else:
+        read = {"vision": "vision", "text": "language"}  # embeddings grow by words that are drawn
+        named = {section: getattr(described, section, None) for section in read}
+        parts = {read[section] for section, part in named.items() if isinstance(part, Published)}
+    return frozenset(
+        name
+        for name, part in parts_of(model).items()
+        if part in parts and not model.get_parameter(name).requires_grad
+    )
+
+
 def make_encoder(processor: Any, model: PreTrainedModel, config: TrainConfig) -> Encoder:
-    return family(model.config.model_type).encoder(processor, model.config, config.data)
+    return family(model.config.model_type).encoder(
+        processor, model.config, config.data, seed=config.run.seed
+    )
 
 
 def make_batches(
     config: TrainConfig, mix: Mix, encoder: Encoder, plan: Plan, *, start: int
-) -> Iterator[list[Rows]]:
-    """Make what each of the plan's micro batches is to a model, from step `start` (counted from 0) on."""
+) -> Iterator[Laid]:
+    """Make what each of the plan's micro batches is to a model, from step `start` (counted from 0) on.
+
+    Worker processes begin at once. What is returned may be gone through by another thread.
+    """
+    # A tokenizer is set before each text to take special tokens for text or not, so whoever encodes beside others has one of his own.
+    encoder = deepcopy(encoder)
     examples = Examples(mix, encoder, cache_bytes=config.data.picture_cache_mb << 20)
     loader = DataLoader(
-        Told(examples),
+        Told(examples, skips=config.data.skip_bad > 0),
         batch_sampler=MicroBatches(plan, start, config.run.steps),
-        collate_fn=partial(laid, encoder=encoder),
+        collate_fn=partial(laid, encoder=encoder, by_group=config.data.loss_mean == "groups"),
         num_workers=config.data.workers,
         worker_init_fn=leave_to_parent,
+        timeout=config.data.worker_timeout if config.data.workers else 0,
         # Its own, so that starting a loader does not move the random state of the run.
         generator=torch.Generator(),
     )
-    return or_raise(iter(loader))
+    return or_raise(as_sentences(iter(loader), config.data))

@@ -131,13 +131,13 @@ class Chat:
             inputs = FAMILIES[self.model.config.model_type].inputs(self.processor, asked)
         except ValueError as error:
             raise TrainingError(f"the question cannot be asked: {error}") from error
-        answer, new = self._written(inputs, write)
+        answer, new = self.written(inputs, write)
         self.messages = [*asked, {"role": "assistant", "content": answer}]
         self.shown = []
         return Reply(question, answer, self.names, inputs["input_ids"].shape[1], new)
 
-    def _written(self, inputs: Any, write: Write | None) -> tuple[str, int]:
-        """Return the answer, and how many tokens it has."""
+    def written(self, inputs: Any, write: Write | None = None) -> tuple[str, int]:
+        """Return the answer to what a family's `inputs` gave, and how many tokens it has."""
         tokens = inputs["input_ids"].shape[1]
         context = context_of(self.model)
         if tokens >= context:

@@ -3,7 +3,8 @@
     plan: which records ─► Mix: a record ─► Encoder: an example ─► rows, one padded batch or packed ones
 
 A picture is read and decoded once per process, as long as the cache has room. What goes wrong in a worker process travels as a
-value, and is raised where the run is.
+value, and is raised where the run is; where the recipe lets records be left out (`data.skip_bad`), one that cannot be taught travels
+beside the rows of the others (`trainer.skipping`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from mimicit.errors import MimicitError, PictureError
+from trainer.errors import TrainingError
 from trainer.families.base import Encoder
 from trainer.plan import FILLER
 from trainer.rows import Rows
@@ -28,6 +30,29 @@ class Lesson:
     """Of the family's own kind."""
     weight: float = 1.0
     """Of its taught tokens in the step's loss."""
+    group: str = ""
+    """The part of the mix that it is of."""
+    is_filler: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A record that is left out."""
+
+    id: str
+    reason: str
+    """In a word or two, for counts."""
+    why: str
+    """A sentence."""
+
+
+class Laid(list[Rows]):
+    """The rows of a micro batch; never none, so that each device has a forward to do."""
+
+    def __init__(self, rows: Iterable[Rows], skipped: Sequence[Skipped] = ()) -> None:
+        super().__init__(rows)
+        self.skipped = tuple(skipped)
+        """Records that are not among them."""
 
 
 class Examples(Dataset[Lesson]):
@@ -56,8 +81,7 @@ class Examples(Dataset[Lesson]):
             TrainingError: the record cannot be taught as it is.
         """
         if number == FILLER:
-            first = self[0]
-            return replace(first, example=self.encoder.untaught(first.example))
+            return self._filler()
         record, weight = self.mix[number]
 
         def picture(shown: Shown) -> Any:
@@ -68,7 +92,21 @@ class Examples(Dataset[Lesson]):
                     f"a picture of record {record.id!r} cannot be read: {error}"
                 ) from error
 
-        return Lesson(self.encoder.encode(record, picture), weight)
+        part, _ = self.mix.locate(number)
+        return Lesson(self.encoder.encode(record, picture), weight, part.name)
+
+    def _filler(self) -> Lesson:
+        """Return a record with nothing to learn from it: the first that can be an example at all."""
+        for number in range(len(self)):
+            try:
+                lesson = self[number]
+            except (PictureError, TrainingError):
+                continue
+            blank = self.encoder.untaught(lesson.example)
+            return replace(lesson, example=blank, is_filler=True)
+        raise TrainingError(
+            f"none of {len(self):,} records can be taught; see what is said of one of them with data.skip_bad=0"
+        )
 
     def _picture(self, shown: Shown) -> Any:
         if shown.key in self._cache:
@@ -82,41 +120,85 @@ class Examples(Dataset[Lesson]):
         return found
 
 
-class Told(Dataset["Lesson | MimicitError"]):
+class Told(Dataset["Lesson | Skipped | MimicitError"]):
     """Lessons, or the sentence that says why there is none.
 
     What is raised in a worker process arrives with its traceback for a message; as a value it arrives as it is, to be raised by
     `or_raise`.
     """
 
-    def __init__(self, examples: Examples) -> None:
-        self.examples = examples
+    def __init__(self, examples: Examples, *, skips: bool = False) -> None:
+        """Tell records.
 
-    def __getitem__(self, number: int) -> Lesson | MimicitError:
+        Args:
+            examples: Of the mix.
+            skips: Leave out what cannot be taught; else its sentence is raised.
+        """
+        self.examples = examples
+        self.skips = skips
+
+    def __getitem__(self, number: int) -> Lesson | Skipped | MimicitError:
         try:
             return self.examples[number]
         except MimicitError as error:
+            if self.skips and number != FILLER and isinstance(error, PictureError | TrainingError):
+                return Skipped(self._name(number), _reason(error), str(error))
             return error
 
+    def __getitems__(self, numbers: Sequence[int]) -> list[Lesson | Skipped | MimicitError]:
+        """Return a micro batch, with something in it that goes through a model."""
+        told = [self[number] for number in numbers]
+        if all(isinstance(one, Skipped) for one in told):
+            told.append(self[FILLER])
+        return told
 
-def laid(made: Sequence[Lesson | MimicitError], *, encoder: Encoder) -> list[Rows] | MimicitError:
-    """Make rows of what `Told` gave, those of one weight together, unless something went wrong there or does here."""
-    by_weight: dict[float, list[Any]] = {}
+    def _name(self, number: int) -> str:
+        try:
+            return self.examples.mix[number][0].id
+        except MimicitError:
+            part, index = self.examples.mix.locate(number)
+            return f"{part.name} {index}"
+
+
+def _reason(error: MimicitError) -> str:
+    said = getattr(error, "reason", None)
+    return said or ("picture" if isinstance(error, PictureError) else "other")
+
+
+def laid(
+    made: Sequence[Lesson | Skipped | MimicitError], *, encoder: Encoder, by_group: bool = False
+) -> Laid | MimicitError:
+    """Make rows of what `Told` gave, unless something went wrong there or does here.
+
+    Args:
+        made: Of a micro batch.
+        encoder: Of the family.
+        by_group: Rows are of one group each; else of one weight.
+    """
+    alike: dict[tuple[str, float], list[Any]] = {}
+    skipped = []
+    # A filler is for a device that has nothing else; it is no record, and does not count as one.
+    is_blank = all(getattr(one, "is_filler", True) for one in made)
     for one in made:
         if isinstance(one, MimicitError):
             return one
-        by_weight.setdefault(one.weight, []).append(one.example)
+        if isinstance(one, Skipped):
+            skipped.append(one)
+        elif is_blank or not one.is_filler:
+            key = (one.group if by_group else "", one.weight)
+            alike.setdefault(key, []).append(one.example)
     try:
-        return [
-            replace(rows, weight=weight)
-            for weight, examples in by_weight.items()
+        rows = [
+            replace(rows.untaught() if is_blank else rows, group=group, weight=weight)
+            for (group, weight), examples in alike.items()
             for rows in encoder.lay(examples)
         ]
     except MimicitError as error:
         return error
+    return Laid(rows, skipped)
 
 
-def or_raise(made: Iterable[list[Rows] | MimicitError]) -> Iterator[list[Rows]]:
+def or_raise(made: Iterable[Laid | MimicitError]) -> Iterator[Laid]:
     for one in made:
         if isinstance(one, MimicitError):
             raise one

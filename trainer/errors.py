@@ -5,7 +5,11 @@ MimicitError
 └── TrainingError           a run that cannot start or go on
     ├── RunFolderError      the output folder holds something else, or not what was asked for
     ├── CheckpointError     a checkpoint that cannot be read
-    └── NonFiniteLossError  the loss is NaN or infinite; names the records of the step
+    ├── MarksError          a record whose marks and pictures do not match
+    ├── TooLongError        a record that shows a picture where nothing is taught any more
+    ├── NonFiniteLossError  the loss is NaN or infinite; names the records of the step
+    ├── NonFiniteGradError  the gradients are, too many steps in a row; names the records of the last
+    └── WorkerError         a process that prepares data died, or hangs
 """
 
 from collections.abc import Sequence
@@ -22,6 +26,23 @@ class RunFolderError(TrainingError):
 
 
 class CheckpointError(TrainingError):
+    pass
+
+
+class MarksError(TrainingError):
+    reason = "marks and pictures"
+    """For counts of records that are left out (`trainer.skipping`)."""
+
+
+class TooLongError(TrainingError):
+    reason = "length"
+
+
+class NonFiniteGradError(TrainingError):
+    pass
+
+
+class WorkerError(TrainingError):
     pass
 
 

@@ -27,8 +27,3 @@ class Interrupt:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
-
-
-def leave_to_parent(_worker: int) -> None:
-    """Make a worker process deaf to Ctrl-C, which a terminal sends to all: the step in progress still needs its data."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

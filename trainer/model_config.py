@@ -26,6 +26,20 @@ def at_least(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """A part that is there already, in place of sizes: a CLIP, or a causal language model, with its weights."""
+
+    start: str
+    """A folder that `save_pretrained` wrote, or a name on the Hugging Face Hub."""
+
+    def __post_init__(self) -> None:
+        if not self.start.strip():
+            raise RecipeError(
+                "start is empty; name a folder, or a model on the Hub, such as openai/clip-vit-large-patch14"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Vision:
     """A CLIP vision tower; the names are those of transformers."""
 
@@ -124,9 +138,11 @@ class Text:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """An Otter with random weights."""
+    """An Otter with random weights, but for the parts that start from published ones, as OpenFlamingo and Otter did."""
 
     family: Literal["otter"] = "otter"
+    layout: Literal["otter", "flamingo"] = "otter"
+    """Whose texts: Otter's, with a mark where an answer begins, or OpenFlamingo's, of bare text, with pictures cut to their middle."""
     tokenizer: str
     """`train`, or a name or folder that transformers' AutoTokenizer knows."""
     vocab_size: int = 1024
@@ -136,14 +152,16 @@ class Model:
     """Pictures of one record, at most, kept in order; absent: any number, without order."""
     gate_init: float = 0.0
     """Where the cross-attention gates start. 0 protects a trained language model."""
-    vision: Vision
+    vision: Vision | Published
     perceiver: Perceiver = Perceiver()
     cross_attention: CrossAttention = CrossAttention()
-    text: Text
+    text: Text | Published
 
     def __post_init__(self) -> None:
         names = ("vocab_size", "cross_attn_every_n_layers", "max_num_frames")
         at_least(1, self, "model", *names)
+        if isinstance(self.text, Published):  # its config.json says more
+            return
         if self.cross_attn_every_n_layers > self.text.num_hidden_layers:
             raise RecipeError(
                 f"model.cross_attn_every_n_layers is {self.cross_attn_every_n_layers}, but the language model has only "
@@ -153,10 +171,11 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedModel:
-    """An Otter to go on from, with all that it is; a recipe says this in place of `Model`."""
+    """A model to go on from, of any family, with all that it is; a recipe says this in place of a description."""
 
     start: str
-    """Folder of a model, as `syphus checkpoint convert` and `save_pretrained` write it, or of a finished run."""
+    """Folder of a model, as `syphus checkpoint convert` and `save_pretrained` write it, or of a finished run; or a name on the
+    Hugging Face Hub."""
 
     def __post_init__(self) -> None:
         if not self.start.strip():
@@ -184,12 +203,20 @@ class FuyuModel:
     num_attention_heads: int
     max_position_embeddings: int
     """Tokens, those of patches among them."""
+    initializer_range: float = 0.02
 
     def __post_init__(self) -> None:
-        at_least(1, self, "model")
+        at_least(1, self, "model", but=("initializer_range",))
+        at_least(0, self, "model", "initializer_range")
         divides(
             self.num_attention_heads, self.hidden_size, "model.num_attention_heads", "hidden_size"
         )
+        head = self.hidden_size // self.num_attention_heads
+        if head % 4:
+            raise RecipeError(
+                f"a head is model.hidden_size / model.num_attention_heads = {head} numbers wide, but must be a multiple of 4, "
+                "for half of it is turned by pairs"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,9 +229,37 @@ class IdeficsModel:
     vocab_size: int = 1024
     """Tokens, at most, of a trained tokenizer; the special ones come on top."""
     cross_layer_interval: int = 4
+    """Before every so manieth layer the text looks at its picture."""
+    gate_init: float = 0.0
+    """Where the gates of these looks start. 0 protects a trained language model."""
     vision: Vision
     perceiver: Perceiver = Perceiver()
     text: Text
+    """A llama, with all its heads."""
 
     def __post_init__(self) -> None:
         at_least(1, self, "model", "vocab_size", "cross_layer_interval")
+        text = self.text
+        if self.cross_layer_interval > text.num_hidden_layers:
+            raise RecipeError(
+                f"model.cross_layer_interval is {self.cross_layer_interval}, but must be at most "
+                f"model.text.num_hidden_layers = {text.num_hidden_layers}"
+            )
+        if self.perceiver.ff_mult != Perceiver().ff_mult:
+            raise RecipeError(
+                f"model.perceiver.ff_mult is {self.perceiver.ff_mult}, but that of Idefics is always {Perceiver().ff_mult}; leave it out"
+            )
+        head = text.hidden_size // text.num_attention_heads
+        for name, is_its, wanted in (
+            ("model_type", text.model_type == "llama", "llama"),
+            (
+                "num_key_value_heads",
+                text.kv_heads == text.num_attention_heads,
+                "num_attention_heads",
+            ),
+            ("head_dim", text.head_dim in (None, head), "hidden_size / num_attention_heads"),
+        ):
+            if not is_its:
+                raise RecipeError(
+                    f"model.text.{name} is {getattr(text, name)!r}, but that of Idefics is always {wanted}; leave it out"
+                )

@@ -1,6 +1,7 @@
 """From a recipe's TOML, and `--set section.key=value`, to the settings of `trainer.config`, each key and type checked.
 
-A key without a setting is refused, with the nearest that there is, and the line of the file where it stands.
+A key without a setting is refused, with the nearest that there is, and the line of the file where it stands; so are settings that
+cannot go together. `trainer.recipe_text` is the way back, from settings to TOML.
 """
 
 import dataclasses
@@ -35,7 +36,7 @@ def read_recipe(recipe: str, overrides: Sequence[str] = ()) -> TrainConfig:
     from_command_line = {_override(table, text) for text in overrides}
 
     def place(key: str) -> str:
-        if key in from_command_line:
+        if any(one == key or one.startswith(f"{key}.") for one in from_command_line):
             return "--set"
         line = _line_of(source, key)
         return f"{path.name}, line {line}" if line else path.name
@@ -60,7 +61,7 @@ def _build(cls: Any, table: dict[str, Any], above: tuple[str, ...], place: Any) 
     for name, value in table.items():
         key = ".".join((*above, name))
         if name not in hints:
-            raise RecipeError(f"{place(key)}: there is no setting {key!r}{_suggest(key)}")
+            raise RecipeError(f"{place(key)}: there is no setting {key!r}{_suggest(key, cls)}")
         if named := _named(hints[name]):
             if not isinstance(value, dict) or not all(isinstance(v, dict) for v in value.values()):
                 raise RecipeError(
@@ -81,13 +82,34 @@ def _build(cls: Any, table: dict[str, Any], above: tuple[str, ...], place: Any) 
         if missing.name not in values and _is_required(missing):
             key = ".".join((*above, missing.name))
             raise RecipeError(f"{place('.'.join(above))}: the setting {key!r} is missing")
-    return cls(**values)
+    try:
+        return cls(**values)
+    except RecipeError as error:
+        raise RecipeError(_placed(str(error), cls, above, place)) from None
+
+
+def _placed(said: str, cls: Any, above: tuple[str, ...], place: Any) -> str:
+    """Say where it stands what cannot be: at the first setting that is named and written in the recipe, else at its section."""
+    section = ".".join(above)
+    if above[:-1] == ("data", "groups"):
+        said = said.replace("data.groups.", f"{section}.")
+    keys = [f"{section}.{key}".lstrip(".") for key in _keys(cls)]
+    found = [(re.search(rf"{re.escape(key)}(?!\w)", said), key) for key in keys]
+    # In the order in which they are named; of `model.text` and `model.text.hidden_size` at one place the longer one.
+    named = sorted((match.start(), -len(key), key) for match, key in found if match)
+    places = [place(key) for *_, key in named]
+    written = [one for one in places if one == "--set" or ", line " in one]
+    return f"{(written or [place(section)])[0]}: {said}"
 
 
 def _sections(hint: Any) -> list[Any]:
     """Return the kinds of section that a setting may be; none where it is a value."""
-    arms = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    return [arm for arm in arms if dataclasses.is_dataclass(arm)]
+    return [arm for arm in kinds_of(hint) if dataclasses.is_dataclass(arm)]
+
+
+def kinds_of(hint: Any) -> tuple[Any, ...]:
+    """Return the kinds of value that a setting may be."""
+    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
 
 
 def _named(hint: Any) -> Any:
@@ -99,32 +121,45 @@ def _kind(kinds: Sequence[Any], table: dict[str, Any], key: str, place: Any) -> 
     """Tell by its keys which kind a section is: a model of a family is described, or it is there already."""
     if len(kinds) == 1:
         return kinds[0]
-    *families, saved = kinds
+    *described_ones, saved = kinds
+    families = [one for one in described_ones if "family" in typing.get_type_hints(one)]
+    if not families:  # a part: of its own sizes, or there already
+        return _start_or(described_ones[0], saved, table, key, place)
     by_name = {typing.get_args(typing.get_type_hints(one)["family"])[0]: one for one in families}
     name = table.get("family", next(iter(by_name)))
     if not isinstance(name, str) or name not in by_name:
         raise RecipeError(
             f"{place(f'{key}.family')}: {key}.family must be one of {', '.join(map(repr, by_name))}, not {name!r}"
         )
-    described = by_name[name]
+    return _start_or(by_name[name], saved, table, key, place)
+
+
+def _start_or(described: Any, saved: Any, table: dict[str, Any], key: str, place: Any) -> Any:
+    """Tell whether a section describes something, or names where to start from."""
     if "start" not in table:
         return described
     if beside := [name for name in table if name in typing.get_type_hints(described)]:
+        instead = (
+            ", or start from a recipe that describes no model, such as otter_tune"
+            if key == "model"
+            else ""
+        )
         raise RecipeError(
             f"{place(f'{key}.start')}: {key}.start names a saved model, which is what it is already; leave out "
-            f"{', '.join(f'{key}.{name}' for name in beside[:3])}{' …' if len(beside) > 3 else ''}, or start from a recipe "
-            "that describes no model, such as otter_tune"
+            f"{', '.join(f'{key}.{name}' for name in beside[:3])}{' …' if len(beside) > 3 else ''}{instead}"
         )
     return saved
 
 
 def _checked(hint: Any, value: Any, key: str, place: Any) -> Any:
     """Return a value of the hinted type; a whole number may stand for a float."""
-    arms = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    arms = kinds_of(hint)
     for arm in arms:
         if typing.get_origin(arm) is tuple:
-            if isinstance(value, str) and place(key) == "--set":
-                value = [part.strip() for part in value.split(",") if part.strip()]
+            if place(key) == "--set" and not isinstance(value, list):
+                said = [part.strip() for part in str(value).split(",") if part.strip()]
+                is_whole = typing.get_args(arm)[0] is int
+                value = [int(part) if is_whole and part.isdecimal() else part for part in said]
             if isinstance(value, list):
                 return tuple(_checked(typing.get_args(arm)[0], item, key, place) for item in value)
             continue
@@ -167,23 +202,46 @@ def _override(table: dict[str, Any], text: str) -> str:
     return key
 
 
+_PART = r"""(?:[\w-]+|"[^"]*"|'[^']*')"""
+_PATH = rf"{_PART}(?:\s*\.\s*{_PART})*"
+_HEADER = re.compile(rf"\s*\[\s*({_PATH})\s*\]")
+_WRITTEN = re.compile(rf"\s*({_PATH})\s*=")
+
+
 def _line_of(source: str, key: str) -> int | None:
     """Find where a recipe writes a key, or opens a section."""
-    section = ""
+    section: tuple[str, ...] = ()
     for number, line in enumerate(source.splitlines(), start=1):
-        if header := re.match(r"\s*\[([^\]]+)\]", line):
-            section = header[1].strip()
-            found = section == key
+        if header := _HEADER.match(line):
+            section = here = _names(header[1])
+        elif written := _WRITTEN.match(line):
+            here = (*section, *_names(written[1]))
         else:
-            name = line.partition("=")[0].strip()
-            found = bool(name) and f"{section}.{name}".lstrip(".") == key
-        if found:
+            continue
+        if ".".join(here) == key or (_holds(here, key) and not header):
             return number
     return None
 
 
-def _suggest(key: str) -> str:
-    close = difflib.get_close_matches(key, list(_keys(TrainConfig)), n=2)
+def _holds(here: tuple[str, ...], key: str) -> bool:
+    """Tell whether a line such as `text = {hidden_size = 64}` holds the key."""
+    return key.startswith(".".join(here) + ".")
+
+
+def _names(path: str) -> tuple[str, ...]:
+    return tuple(part.strip("\"'") for part in re.findall(_PART, path))
+
+
+def _suggest(key: str, cls: Any = None) -> str:
+    """Name the nearest settings: of the section where the key stands first, then of all."""
+    if key in _keys(TrainConfig):
+        return "; models of another family have it"
+    section, _, name = key.rpartition(".")
+    here = [] if cls is None else list(typing.get_type_hints(cls))
+    if close := difflib.get_close_matches(name, here, n=2):
+        close = [f"{section}.{one}".lstrip(".") for one in close]
+    else:
+        close = difflib.get_close_matches(key, list(_keys(TrainConfig)), n=2)
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 

@@ -28,6 +28,8 @@ class Rows:
     """What each example costs (`trainer.flops`)."""
     weight: float = 1.0
     """How much each taught token of these counts in the step's loss."""
+    group: str = ""
+    """The part of the mix that they are of, where each has a mean of its own (`data.loss_mean`); else of any."""
 
     def inputs(self) -> dict[str, Any]:
         """Return the keyword arguments of a model's forward, labels among them."""
@@ -64,7 +66,14 @@ class TensorRows(Rows):
             given["taught_positions"] = given["taught_positions"][:0]
         nothing = (0,) * len(self.taught_each)
         return replace(
-            self, given=given, record_ids=(), taught=0, tokens=0, taught_each=nothing, samples=()
+            self,
+            given=given,
+            record_ids=(),
+            taught=0,
+            tokens=0,
+            pictures=0,
+            taught_each=nothing,
+            samples=(),
         )
 
 

@@ -3,23 +3,26 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate.utils import gather_object
 
+from mimicit.errors import MimicitError
 from trainer.config import TrainConfig
 from trainer.errors import NonFiniteLossError
+from trainer.machine import of_all, raise_together
+from trainer.measure import Meter
 from trainer.objectives import Objective
 from trainer.plan import Plan
 from trainer.report import StepLog
 from trainer.rows import Rows
+from trainer.strategy import Strategy
 
 
 def train_step(
-    accelerator: Accelerator,
+    strategy: Strategy,
     model: torch.nn.Module,
     optimizer: Any,
     batches: Iterator[list[Rows]],
@@ -29,62 +32,82 @@ def train_step(
     *,
     step: int,
     lr: float,
+    meter: Meter,
 ) -> StepLog:
     """Update the weights once. The loss is a mean over the whole step, however it is cut into forwards and spread over processes.
 
     Raises:
         NonFiniteLossError: it is NaN or infinite; nothing was updated.
+        MimicitError: a process has no data, and says why; all of them stop.
     """
+    accelerator = strategy.accelerator
     began = time.perf_counter()
     # What dropout leaves out is a function of the step and the process, so that a resumed run does the same.
     torch.manual_seed(step_seed(config.run.seed, step, accelerator.process_index))
-    group = [rows for _ in plan.micro_batches(step) for rows in next(batches)]
+    group, trouble = _rows(batches, len(plan.micro_batches(step)))
     waited = time.perf_counter() - began
 
-    mine = [
-        sum(objective.amount(rows) for rows in group),
-        sum(rows.taught for rows in group),
-        sum(rows.tokens for rows in group),
-        sum(rows.pictures for rows in group),
-        len(group),
-    ]
-    counts_W5 = accelerator.gather(
-        torch.tensor([mine], device=accelerator.device, dtype=torch.float64)
-    )
-    amount, taught, tokens, pictures, _ = counts_W5.sum(dim=0).tolist()
+    counts = {
+        "amount": sum(objective.amount(rows) for rows in group),
+        "taught": sum(rows.taught for rows in group),
+        "tokens": sum(rows.tokens for rows in group),
+        "pictures": sum(rows.pictures for rows in group),
+        "rows": len(group),
+        "waited": waited,
+        "trouble": trouble is not None,
+        **meter.counts(group),
+    }
+    each = of_all(accelerator, counts)
+    if any(each["trouble"]):
+        raise_together(accelerator, trouble)
+    whole = {name: sum(of_one) for name, of_one in each.items()}
     # Devices wait for each other, so each does as many forwards as the one with the most rows.
     fewest = min(group, key=lambda rows: rows.size)
-    group += [fewest.untaught()] * (int(counts_W5[:, -1].max()) - len(group))
+    group += [fewest.untaught()] * (int(max(each["rows"])) - len(group))
 
-    loss, figures = _back(accelerator, model, objective, group, whole=amount)
+    objective.begin(accelerator, model, group)
+    loss, figures = _back(strategy, model, objective, group, whole=whole["amount"])
     if not math.isfinite(loss):
-        ids = [record_id for rows in group for record_id in rows.record_ids]
-        raise NonFiniteLossError(loss, step + 1, ids)
+        mine = [record_id for rows in group for record_id in rows.record_ids]
+        ids = [record_id for ids in gather_object([mine]) for record_id in ids]
+        raise_together(accelerator, NonFiniteLossError(loss, step + 1, ids))
 
-    grad_norm = accelerator.clip_grad_norm_(model.parameters(), config.optim.max_grad_norm)
-    for parameters in optimizer.param_groups:
-        parameters["lr"] = lr
-    if amount:  # else weights would still decay, and go on as they went
-        optimizer.step()
-    optimizer.zero_grad()
+    if whole["amount"]:
+        longest = config.optim.max_grad_norm
+        grad_norm = strategy.update(model, optimizer, lr=lr, longest=longest)
+    else:
+        strategy.skip(model, optimizer)
+        grad_norm = 0.0
 
-    seconds = time.perf_counter() - began
+    seconds, aside = meter.clock.lap()
     return StepLog(
         step=step + 1,
         loss=loss,
         lr=lr,
-        grad_norm=float(grad_norm),
-        taught=int(taught),
-        tokens=int(tokens),
+        grad_norm=grad_norm,
+        taught=int(whole["taught"]),
+        tokens=int(whole["tokens"]),
         seconds=seconds,
-        waited=waited / seconds,
-        pictures=int(pictures),
+        waited=min(1.0, max(each["waited"]) / seconds),  # all wait for the slowest
+        pictures=int(whole["pictures"]),
         figures=figures,
+        aside=aside,
+        flops=whole["flops"],
+        mfu=meter.mfu(whole["flops"], seconds),
+        memory=int(max(each["memory"])),
     )
 
 
+def _rows(batches: Iterator[list[Rows]], forwards: int) -> tuple[list[Rows], MimicitError | None]:
+    """Return a step's rows, or why there are none: the others must hear of it, or they wait for ever."""
+    try:
+        return [rows for _ in range(forwards) for rows in next(batches)], None
+    except MimicitError as error:
+        return [], error
+
+
 def _back(
-    accelerator: Accelerator,
+    strategy: Strategy,
     model: torch.nn.Module,
     objective: Objective,
     group: Sequence[Rows],
@@ -92,18 +115,18 @@ def _back(
     whole: float,
 ) -> tuple[float, dict[str, float]]:
     """Go there and back with each of the rows; return the step's loss and figures, over all processes."""
-    sums: dict[str, torch.Tensor] = {"loss": torch.zeros((), device=accelerator.device)}
+    device = strategy.accelerator.device
+    sums: dict[str, torch.Tensor] = {"loss": torch.zeros((), device=device)}
     for nth, rows in enumerate(group, start=1):
         is_last = nth == len(group)
-        with nullcontext() if is_last else accelerator.no_sync(model):
-            part = objective.loss(model, rows.to(accelerator.device), whole=whole or 1.0)
-            # Data parallel averages gradients over the processes; their number makes it a sum.
-            accelerator.backward(part.total * accelerator.num_processes)
+        with strategy.share(model, last=is_last):
+            part = objective.loss(model, rows.to(device), whole=whole or 1.0)
+            strategy.back(model, part.total, last=is_last)
         for name, value in ({"loss": part.total} | part.figures).items():
             sums[name] = sums.get(name, 0.0) + value.detach().float()
-    found = accelerator.reduce(sums)
-    loss = float(found.pop("loss"))
-    return loss, {name: float(value) for name, value in found.items()}
+    found = strategy.accelerator.reduce(torch.stack(list(sums.values()))).tolist()
+    loss, *figures = found
+    return loss, dict(zip(list(sums)[1:], figures, strict=True))
 
 
 def step_seed(seed: int, step: int, process: int) -> int:

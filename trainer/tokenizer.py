@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterable
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from trainer.errors import TrainingError
+from trainer import hub
+from trainer.errors import CheckpointError, TrainingError
+from trainer.published.tokens import load_tokenizer
 
 
 def make_tokenizer(
@@ -17,8 +19,8 @@ def make_tokenizer(
         tokenizer = train_tokenizer(texts(), vocab_size=vocab_size)
     else:
         try:
-            tokenizer = AutoTokenizer.from_pretrained(name)
-        except (OSError, ValueError) as error:
+            tokenizer = load_tokenizer(hub.local(name, weights=False))
+        except CheckpointError as error:
             raise TrainingError(
                 f"model.tokenizer {name!r} cannot be loaded; give the folder of a tokenizer, or 'train'"
             ) from error

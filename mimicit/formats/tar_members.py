@@ -36,13 +36,14 @@ class Member:
     regular: bool
     """A file whose bytes are here; not a folder, a link or a sparse file."""
     folder: bool
+    start: int
+    """Where its bytes begin in the file."""
     _file: IO[bytes]
-    _start: int
 
-    def read(self) -> bytes:
-        """Return its bytes; look at `size` first."""
-        self._file.seek(self._start)
-        return self._file.read(self.size)
+    def read(self, most: int | None = None) -> bytes:
+        """Return its bytes, or the first `most` of them; look at `size` first."""
+        self._file.seek(self.start)
+        return self._file.read(self.size if most is None else min(most, self.size))
 
 
 def members(path: Path) -> Iterator[Member]:
@@ -74,8 +75,8 @@ def members(path: Path) -> Iterator[Member]:
                     size=size,
                     regular=header.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not sparse,
                     folder=header.isdir(),
+                    start=data,
                     _file=file,
-                    _start=data,
                 )
                 says = {}
             file.seek(start)

@@ -124,7 +124,7 @@ class Placing:
             (beside / "pictures.arrow").unlink()
             beside.rmdir()
             return False
-        for name in ("text.arrow", "hashes.arrow"):
+        for name in (f"{name}.arrow" for name in snapshot.files if name != "pictures"):
             keep_whole(folder / name, beside / name)
         files = snapshot.manifest["files"] | {
             "pictures.arrow": file_digest(beside / "pictures.arrow")
@@ -140,7 +140,7 @@ class Placing:
         """Write where a snapshot's pictures are now; return their shards, or None if a picture is gone."""
         import pyarrow as pa
 
-        column = snapshot.table["pictures"]
+        column = snapshot.whole["pictures"]
         schema = pa.schema([("pictures", column.type)])
         numbers: dict[str, int] = {}
         with pa.ipc.new_file(str(path), schema) as writer:

@@ -15,7 +15,7 @@ from mimicit.errors import PictureError  # noqa: E402
 from mimicit.media.picture import decode  # noqa: E402
 from mimicit.snapshot import freeze  # noqa: E402
 from mimicit.store import Store  # noqa: E402
-from trainer.batch import Example, collate  # noqa: E402
+from trainer.batch import Example, collate, scaled  # noqa: E402
 from trainer.encode import encode  # noqa: E402
 from trainer.errors import TrainingError  # noqa: E402
 from trainer.masking import IGNORED  # noqa: E402
@@ -123,6 +123,11 @@ def processor(album):
     return otter_processor(album, image_size=64)
 
 
+def floats(example):
+    """Return pixels_NFCHW as the model takes them."""
+    return scaled(example.pixels_NFCHW, example.scale)
+
+
 def examples_of(album, processor, **options):
     return lessons_of(album, processor, max_tokens=64, **options)
 
@@ -139,8 +144,8 @@ def test_teaching_and_asking_see_the_same_picture(album, processor):
     differ = 0
     for index in range(len(album) - 1):
         expected = by_pillow(album, processor, index)
-        assert torch.equal(exact[index].example.pixels_NFCHW, expected)
-        off = (good[index].example.pixels_NFCHW - expected).abs()
+        assert torch.equal(floats(exact[index].example), expected)
+        off = (floats(good[index].example) - expected).abs()
         assert (off <= step).all()
         differ += bool(off.any())
     assert differ, "the fast way was not taken"
@@ -154,7 +159,7 @@ def test_pictures_whose_middle_is_taken_are_taught_as_they_are_asked_about(album
     )
     differ = 0
     for index in range(len(album) - 1):
-        taught = examples_of(album, crop)[index].example.pixels_NFCHW
+        taught = floats(examples_of(album, crop)[index].example)
         assert torch.equal(taught, by_pillow(album, crop, index))
         differ += not torch.equal(taught, by_pillow(album, squash, index))
     assert differ
@@ -279,8 +284,8 @@ def test_several_turns_show_their_own_media(processor):
     )
     assert example.frames_N == (1, 3, 1)
     assert example.pixels_NFCHW.shape[:2] == (3, 3)
-    assert torch.equal(example.pixels_NFCHW[1], processor.normalised(bytes_of(2, frames=3)))
-    assert torch.equal(example.pixels_NFCHW[2, 0], processor.normalised(bytes_of(3))[0])
+    assert torch.equal(example.pixels_NFCHW[1], bytes_of(2, frames=3))
+    assert torch.equal(example.pixels_NFCHW[2, 0], bytes_of(3)[0])
     assert not example.pixels_NFCHW[2, 1:].any()
 
 

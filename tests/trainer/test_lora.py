@@ -28,6 +28,7 @@ from trainer.models.otter import Otter  # noqa: E402
 from trainer.optim import make_optimizer  # noqa: E402
 from trainer.recipe import read_recipe  # noqa: E402
 from trainer.report import Progress  # noqa: E402
+from trainer.state import state_of  # noqa: E402
 from trainer.train import train  # noqa: E402
 from trainer.trainable import NEVER, choose, parts_of, table  # noqa: E402
 
@@ -184,11 +185,15 @@ def test_a_checkpoint_continues_adapters_and_frozen_parts(name, tmp_path):
 
     model, optimizer = begin(0)
     step(model, optimizer, 1)
-    checkpoint.save(tmp_path, model, optimizer, step=1, keep=1)
+    state = state_of(model, {"optimizer": optimizer.state_dict()})
+    checkpoint.save(tmp_path, state, step=1, keep=1)
     step(model, optimizer, 2)
 
     again, its = begin(5)
-    assert checkpoint.restore(checkpoint.newest(tmp_path), again, its) == 1
+    newest = checkpoint.newest(tmp_path, say=pytest.fail)
+    newest.load_weights(again)
+    newest.load_training(its.load_state_dict)
+    assert newest.step == 1
     step(again, its, 2)
 
     assert all(

@@ -9,10 +9,8 @@ from mimicit.errors import PictureError, RecipeError  # noqa: E402
 from mimicit.snapshot import freeze  # noqa: E402
 from mimicit.store import Store  # noqa: E402
 from tests.trainer.stopping import StopAfter  # noqa: E402
-from trainer import checkpoint  # noqa: E402
 from trainer.chat import answer  # noqa: E402
 from trainer.errors import (  # noqa: E402
-    CheckpointError,
     NonFiniteLossError,
     RunFolderError,
     TrainingError,
@@ -260,46 +258,6 @@ def test_asking_about_a_picture_that_cannot_be_read_says_so(trained, tmp_path):
     (tmp_path / "bad.png").write_text("not a picture")
     with pytest.raises(PictureError, match=r"bad\.png"):
         answer(out, tmp_path / "bad.png", "What is it?")
-
-
-class TestCheckpoint:
-    @pytest.fixture
-    def parts(self):
-        model = torch.nn.Linear(2, 2)
-        return model, torch.optim.AdamW(model.parameters())
-
-    def test_a_save_that_dies_leaves_the_one_before(self, parts, tmp_path, monkeypatch):
-        model, optimizer = parts
-        checkpoint.save(tmp_path, model, optimizer, step=1, keep=2)
-        before = model.weight.detach().clone()
-        torch.nn.init.zeros_(model.weight)
-
-        def die(*_):
-            raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr(torch, "save", die)
-            with pytest.raises(KeyboardInterrupt):
-                checkpoint.save(tmp_path, model, optimizer, step=2, keep=2)
-
-        assert checkpoint.restore(checkpoint.newest(tmp_path), model, optimizer) == 1
-        assert torch.equal(model.weight, before)
-        assert checkpoint.save(tmp_path, model, optimizer, step=2, keep=2).is_dir()
-
-    def test_only_the_newest_are_kept(self, parts, tmp_path):
-        for step in (1, 2, 10):
-            checkpoint.save(tmp_path, *parts, step=step, keep=2)
-
-        names = sorted(path.name for path in tmp_path.iterdir())
-        assert names == ["latest", "step-000002", "step-000010"]
-
-    def test_a_damaged_one_says_what_to_do(self, parts, tmp_path):
-        path = checkpoint.save(tmp_path, *parts, step=1, keep=1)
-        whole = (path / "training.pt").read_bytes()
-        (path / "training.pt").write_bytes(whole[: len(whole) // 2])
-
-        with pytest.raises(CheckpointError, match="delete the folder"):
-            checkpoint.restore(path, *parts)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What a family of models needs to be taught: one file for each, found by the name that a recipe gives it.
 
-A file here has the functions of `base.Family`; its line in FAMILIES is all that the rest of the trainer knows of it.
+A file here has the functions of `base.Family`; its line in FAMILIES is all that the rest of the trainer knows of it. What several
+share is in laying.py (rows) and saved.py (what is refused).
 """
 
 from collections.abc import Callable
@@ -18,7 +19,19 @@ def _otter() -> Family:
     return cast(Family, otter)
 
 
-FAMILIES: dict[str, Callable[[], Family]] = {"otter": _otter}
+def _fuyu() -> Family:
+    from trainer.families import fuyu
+
+    return cast(Family, fuyu)
+
+
+def _idefics() -> Family:
+    from trainer.families import idefics
+
+    return cast(Family, idefics)
+
+
+FAMILIES: dict[str, Callable[[], Family]] = {"otter": _otter, "fuyu": _fuyu, "idefics": _idefics}
 """By the config's `model_type`."""
 
 

@@ -1,21 +1,24 @@
 """Otter and OpenFlamingo: CLIP, Perceiver and gated cross-attention in a language model."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor
+from transformers.initialization import no_init_weights
 
-from mimicit.errors import PictureError, RecipeError
+from mimicit.errors import PictureError
 from mimicit.media import tensors
 from mimicit.media.picture import decode
+from trainer import parts
 from trainer.batch import Example
 from trainer.config import Data
-from trainer.encode import encode
-from trainer.errors import TrainingError
-from trainer.model_config import Model, Text
+from trainer.encode import encode, encode_document
+from trainer.families import saved
+from trainer.model_config import Model, Published, Text
 from trainer.models.attention import PACKED
 from trainer.models.otter import Otter, OtterConfig
 from trainer.models.otter_processor import OtterProcessor
@@ -28,9 +31,15 @@ from trainer.tokenizer import make_tokenizer
 
 def make_processor(described: Model, texts: Callable[[], Iterable[str]]) -> OtterProcessor:
     tokenizer = make_tokenizer(described.tokenizer, texts, vocab_size=described.vocab_size)
-    OtterProcessor.add_special_tokens(tokenizer)
-    size = described.vision.image_size
-    return OtterProcessor(tokenizer, image_size=size, max_frames=described.max_num_frames)
+    OtterProcessor.add_special_tokens(tokenizer, layout=described.layout)
+    return OtterProcessor(
+        tokenizer,
+        image_size=parts.image_size(described),
+        # OpenFlamingo was taught on the middle square of pictures.
+        geometry="squash" if described.layout == "otter" else "crop",
+        layout=described.layout,
+        max_frames=described.max_num_frames,
+    )
 
 
 def read_processor(folder: Path) -> OtterProcessor:
@@ -39,28 +48,47 @@ def read_processor(folder: Path) -> OtterProcessor:
 
 
 def make_model(described: Model, processor: OtterProcessor) -> Otter:
-    """Build an Otter with random weights."""
+    """Build an Otter or an OpenFlamingo, with random weights where it starts from no published part.
+
+    On the meta device nothing is read.
+    """
     special = {
         "vocab_size": len(processor.tokenizer),
         "bos_token_id": processor.tokenizer.bos_token_id,
         "eos_token_id": processor.end_id,
         "pad_token_id": processor.pad_id,
     }
-    return Otter(
-        OtterConfig(
-            vision_config=asdict(described.vision),
-            text_config=text_values(described.text) | special,
-            perceiver=asdict(described.perceiver),
-            cross_attention=asdict(described.cross_attention),
-            cross_attn_every_n_layers=described.cross_attn_every_n_layers,
-            max_num_frames=described.max_num_frames,
-            gate_init=described.gate_init,
-            image_token_id=processor.image_id,
-            answer_token_id=processor.answer_id,
-            endofchunk_token_id=processor.end_id,
-            pad_token_id=processor.pad_id,
-        )
+    vision, text = described.vision, described.text
+    config = OtterConfig(
+        vision_config=parts.vision_of(vision) if isinstance(vision, Published) else asdict(vision),
+        text_config=_text_of(text, special)
+        if isinstance(text, Published)
+        else text_values(text) | special,
+        perceiver=asdict(described.perceiver),
+        cross_attention=asdict(described.cross_attention),
+        cross_attn_every_n_layers=described.cross_attn_every_n_layers,
+        max_num_frames=described.max_num_frames,
+        gate_init=described.gate_init,
+        image_token_id=processor.image_id,
+        answer_token_id=processor.answer_id if described.layout == "otter" else None,
+        endofchunk_token_id=processor.end_id,
+        pad_token_id=processor.pad_id,
     )
+    if not parts.has_parts(described):
+        return Otter(config)
+    both = isinstance(vision, Published) and isinstance(text, Published)
+    with no_init_weights() if both else nullcontext():
+        model = Otter(config)
+    if model.device.type != "meta":
+        parts.fill(model, described)
+    return model
+
+
+def _text_of(part: Published, special: dict[str, Any]) -> Any:
+    config = parts.text_of(part, words=special["vocab_size"])
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        setattr(config, name, special[name])
+    return config
 
 
 def text_values(config: Text) -> dict[str, Any]:
@@ -95,40 +123,23 @@ def text_values(config: Text) -> dict[str, Any]:
 
 
 def check(model: Otter, processor: OtterProcessor, here: str, data: Data) -> None:
-    if processor.layout != "otter":
-        raise RecipeError(
-            f"{here} is an OpenFlamingo, whose texts have no mark where an answer begins; `syphus train` teaches Otter's"
-        )
-    words, rows = len(processor.tokenizer), model.get_input_embeddings().num_embeddings
-    if words > rows:
-        raise RecipeError(
-            f"{here} has a tokenizer of {words:,} tokens, but embeddings of {rows:,}; "
-            "call model.resize_token_embeddings(…) and save it again"
-        )
-    for name in ("image", "answer", "end"):
-        field = f"{'endofchunk' if name == 'end' else name}_token_id"
-        theirs, ours = getattr(processor, f"{name}_id"), getattr(model.config, field)
-        if theirs != ours:
-            raise RecipeError(
-                f"{here} has a tokenizer of another model: {field} is {ours} in its config, but {theirs} in the tokenizer"
-            )
-    size = model.config.vision_config.image_size
-    if processor.image_size != size:
-        raise RecipeError(
-            f"{here} prepares pictures of {processor.image_size} pixels, but its vision tower takes {size}"
-        )
-    room = getattr(model.config.text_config, "max_position_embeddings", data.max_tokens)
-    if data.max_tokens > room:
-        raise RecipeError(
-            f"data.max_tokens is {data.max_tokens}, but the language model of {here} has only room for {room}"
-        )
+    marks = {"image_token_id": processor.image_id, "endofchunk_token_id": processor.end_id}
+    if processor.layout == "otter":
+        marks["answer_token_id"] = processor.answer_id
+    saved.need_rows(model, processor, here)
+    saved.need_same_tokens(model.config, marks, here)
+    saved.need_same_size(processor.image_size, model.config.vision_config.image_size, here)
+    saved.need_room(model, data, here)
+    saved.need_no_sides(data, here)
 
 
 def let_pack(model: Otter) -> None:
     model.set_attn_implementation({"text_config": PACKED})
 
 
-def encoder(processor: OtterProcessor, model_config: OtterConfig, data: Data) -> "OtterEncoder":
+def encoder(
+    processor: OtterProcessor, model_config: OtterConfig, data: Data, *, seed: int = 0
+) -> "OtterEncoder":
     return OtterEncoder(processor, data, max_frames=model_config.max_num_frames)
 
 
@@ -148,7 +159,8 @@ class OtterEncoder:
 
     def encode(self, record: Record, pictures: Callable[[Shown], Tensor]) -> Example:
         if isinstance(record, Document):
-            raise TrainingError(f"record {record.id!r} is a document, which Otter is not taught")
+            room = self.data.max_tokens
+            return encode_document(record, self.processor, pictures, max_tokens=room)
         most = self.max_frames
         for clip in (clip for turn in record.turns for clip in turn.media):
             if most and len(clip) > most:

@@ -186,6 +186,7 @@ class Fuyu(FuyuForCausalLM):
         cu_seq_lens: Tensor | None = None,
         max_length: int | None = None,
         logits_to_keep: int | Tensor = 0,
+        per_token: bool = False,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Return logits (B, T, V), or with labels only the loss.
@@ -208,6 +209,7 @@ class Fuyu(FuyuForCausalLM):
             cu_seq_lens: (N + 1,), int32: where the samples of the one row begin, and the end of the last.
             max_length: Tokens of the longest sample; None: counted.
             logits_to_keep: Only the last so many, 0: all; or these.
+            per_token: The loss is that of each taught token (K,), row by row, not divided.
             kwargs: Handed on to the layers.
         """
         inputs = {
@@ -228,7 +230,8 @@ class Fuyu(FuyuForCausalLM):
                 **inputs, use_cache=False, rows=taught_positions, **kwargs
             ).last_hidden_state
             next_K = labels.flatten().index_select(0, taught_positions + 1)
-            return CausalLMOutputWithPast(loss=self._loss(hidden_1KD, next_K, num_items_in_batch))
+            loss = self._loss(hidden_1KD, next_K, num_items_in_batch, per_token=per_token)
+            return CausalLMOutputWithPast(loss=loss)
 
         output = self.model(**inputs, cache=cache, use_cache=use_cache, **kwargs)
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
@@ -239,13 +242,21 @@ class Fuyu(FuyuForCausalLM):
             attentions=output.attentions,
         )
 
-    def _loss(self, hidden_1KD: Tensor, next_K: Tensor, num_items: Tensor | int | None) -> Tensor:
+    def _loss(
+        self,
+        hidden_1KD: Tensor,
+        next_K: Tensor,
+        num_items: Tensor | int | None,
+        *,
+        per_token: bool,
+    ) -> Tensor:
         return rows_loss(
             hidden_1KD[0],
             next_K,
             self.lm_head,
             words=self.lm_head.out_features,
             num_items=num_items,
+            per_token=per_token,
         )
 
     def generate(self, inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:

@@ -46,6 +46,10 @@ class Patches:
     def rows(self) -> int:
         return len(self.bytes_PC) // self.columns
 
+    @property
+    def nbytes(self) -> int:
+        return self.bytes_PC.nbytes
+
 
 def drawn_side(sides: Sequence[int], *, seed: int, epoch: int, index: int) -> int:
     """Draw one of the sides: the same for the same numbers, whatever process asks, and another time another.

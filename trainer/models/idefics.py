@@ -28,7 +28,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.idefics.modeling_idefics import IdeficsAttention, eager_attention_forward
 
-from .attention import PACKED, packed_kwargs, packed_mask
+from .attention import PACKED, packed_kwargs, packed_mask, packed_positions
 from .family import check_family, check_type
 from .idefics_processor import ANSWER, END, FAKE, IMAGE, picture_mask
 from .loss import taught_loss
@@ -243,6 +243,7 @@ class Idefics(IdeficsForVisionText2Text):  # type: ignore[misc, unused-ignore]
         max_length: int | None = None,
         picture_keys: PictureKeys | None = None,
         logits_to_keep: int = 0,
+        per_token: bool = False,
         interpolate_pos_encoding: bool = False,
         **kwargs: Any,
     ) -> Any:
@@ -263,6 +264,7 @@ class Idefics(IdeficsForVisionText2Text):  # type: ignore[misc, unused-ignore]
             max_length: Tokens of the longest packed sample; None: looked up, which waits for the device.
             picture_keys: Filled at the first call, read at the others.
             logits_to_keep: Of the last tokens; 0: of all.
+            per_token: The loss is that of each taught token (K,), row by row, not divided.
             interpolate_pos_encoding: For pictures of other sizes than the vision model's.
             kwargs: Transformers' own.
 
@@ -281,7 +283,7 @@ class Idefics(IdeficsForVisionText2Text):  # type: ignore[misc, unused-ignore]
             if B != 1:
                 raise ValueError(f"a packed batch is one row, not {B}")
             if position_ids is None:
-                position_ids = _positions(cu_seq_lens, T)
+                position_ids = packed_positions(cu_seq_lens, T)
             implementation = self.config._attn_implementation
             attention_mask = packed_mask(implementation, cu_seq_lens, tokens=T, dtype=self.dtype)
             if implementation == PACKED:
@@ -299,8 +301,9 @@ class Idefics(IdeficsForVisionText2Text):  # type: ignore[misc, unused-ignore]
             return super().forward(cache=cache, logits_to_keep=logits_to_keep, **kwargs)
         hidden_BTD = self.model(**kwargs | {"use_cache": False}).last_hidden_state
         loss = taught_loss(
-            hidden_BTD, labels, self.lm_head, words=self.words, num_items=num_items_in_batch
-        )
+            hidden_BTD, labels, self.lm_head,
+            words=self.words, num_items=num_items_in_batch, per_token=per_token,
+        )  # fmt: skip
         return CausalLMOutputWithPast(loss=loss)
 
     def _shown(
@@ -412,9 +415,3 @@ def _resized(words: nn.Parameter, additional: nn.Parameter, rows: int) -> nn.Par
     mean = torch.cat([words, additional]).float().mean(0).to(words.dtype)
     new = torch.cat([kept, mean.expand(rows - len(kept), -1)])
     return nn.Parameter(new, requires_grad=additional.requires_grad)
-
-
-def _positions(cu_seq_lens: Tensor, tokens: int) -> Tensor:
-    places_T = torch.arange(tokens, device=cu_seq_lens.device)
-    starts = cu_seq_lens[torch.bucketize(places_T, cu_seq_lens[1:], right=True)]
-    return (places_T - starts)[None]

@@ -182,6 +182,10 @@ class IdeficsChatProcessor(ProcessorMixin):  # type: ignore[misc, unused-ignore]
         """Return the tokens of an answer, its end included."""
         return [*self._ids(_answer(answer)), self.end_id]
 
+    def text_ids(self, text: str) -> list[int]:
+        """Return the tokens of a bare text behind a special token."""
+        return self._ids(text)
+
     def decode(self, ids: Sequence[int], **kwargs: Any) -> str:
         """Return the text without special tokens."""
         return str(self.tokenizer.decode(ids, **{"skip_special_tokens": True} | kwargs)).strip()

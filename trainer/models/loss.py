@@ -28,6 +28,7 @@ def taught_loss(
     words: int,
     num_items: Tensor | int | None = None,
     piece: int = PIECE,
+    per_token: bool = False,
 ) -> Tensor:
     """Return the cross-entropy of the next tokens, summed and divided by `num_items`, or else by how many are taught.
 
@@ -41,6 +42,7 @@ def taught_loss(
         words: V.
         num_items: Taught tokens of the whole step, over all its batches and devices.
         piece: Logits in memory at once, at most.
+        per_token: Return instead the cross-entropy of each taught token (K,), row by row, not divided.
 
     Raises:
         ValueError: the labels are not those of the tokens.
@@ -59,6 +61,7 @@ def taught_loss(
         words=words,
         num_items=num_items,
         piece=piece,
+        per_token=per_token,
     )
 
 
@@ -70,13 +73,22 @@ def rows_loss(
     words: int,
     num_items: Tensor | int | None = None,
     piece: int = PIECE,
+    per_token: bool = False,
 ) -> Tensor:
     """Do as `taught_loss` where it is known which tokens are taught: states beside what each is to say. Waits for no device."""
+
+    def each(hidden: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(head(hidden).float(), targets, reduction="none")
 
     def summed(hidden: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(head(hidden).float(), targets, reduction="sum")
 
     rows = max(1, piece // words)
+    if per_token:
+        pieces = zip(torch.split(hidden_KD, rows), torch.split(next_K, rows), strict=True)
+        if len(next_K) <= rows:
+            return each(hidden_KD, next_K)
+        return torch.cat([checkpoint(each, *piece, use_reentrant=False) for piece in pieces])
     if len(next_K) <= rows:
         loss = summed(hidden_KD, next_K)
     else:

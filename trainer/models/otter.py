@@ -213,6 +213,8 @@ class Otter(PreTrainedModel, GenerationMixin):
         cu_seq_lens: Tensor | None = None,
         max_length: int | None = None,
         logits_to_keep: int = 0,
+        per_token: bool = False,
+        only_states: bool = False,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Return logits_BTV, or with labels (not yet shifted) only the loss.
@@ -236,6 +238,8 @@ class Otter(PreTrainedModel, GenerationMixin):
                 `attention_mask`.
             max_length: Tokens of the longest sample of a packed row; None: counted, for which the device is waited for.
             logits_to_keep: How many of the last tokens get logits; 0: all.
+            per_token: The loss is that of each taught token (K,), row by row, not divided.
+            only_states: Return the last layer's output, `last_hidden_state`, and neither logits nor loss.
             kwargs: Of the language model.
         """
         if media is None and media_kv is None and pixel_values is not None:
@@ -264,7 +268,7 @@ class Otter(PreTrainedModel, GenerationMixin):
                 text_time = self.text_time(input_ids)
             kwargs |= self._looks(media, media_kv, text_time) | {"reached": reached}
 
-        if labels is None:
+        if labels is None and not only_states:
             output: CausalLMOutputWithPast = self.lang_encoder(
                 input_ids=input_ids,
                 attention_mask=attention_mask,
@@ -272,18 +276,20 @@ class Otter(PreTrainedModel, GenerationMixin):
                 **kwargs,
             )
         else:
-            hidden_BTD = self.get_decoder()(
+            states = self.get_decoder()(
                 input_ids=input_ids, attention_mask=attention_mask, **kwargs | {"use_cache": False}
-            ).last_hidden_state
-            output = CausalLMOutputWithPast(
-                loss=taught_loss(
-                    hidden_BTD,
+            )
+            output = states
+            if labels is not None:
+                loss = taught_loss(
+                    states.last_hidden_state,
                     labels,
                     self.logits,
                     words=self.config.text_config.vocab_size,
                     num_items=num_items_in_batch,
+                    per_token=per_token,
                 )
-            )
+                output = CausalLMOutputWithPast(loss=loss)
         if "reached" in kwargs and not reached:
             raise ValueError(
                 f"the layers of {type(self.lang_encoder).__name__} do not get the keyword arguments of its forward, so they "

@@ -150,6 +150,13 @@ class OtterProcessor(ProcessorMixin):
         Several turns are one conversation or several examples, each with media of its own; the two cannot be told apart. Where the
         last has no answer, the tokens end where the model's begins.
         """
+        ids, _, media = self.lesson(turns, marked=marked)
+        return ids, media
+
+    def lesson(
+        self, turns: Sequence[Turn], *, marked: bool = False
+    ) -> tuple[list[int], list[bool], list[Medium]]:
+        """Return what `conversation` does, and between the two which tokens are taught: those of answers, and their ends."""
         if not turns:
             raise ValueError("a conversation needs a question")
         for number, turn in enumerate(turns[:-1], 1):
@@ -158,9 +165,13 @@ class OtterProcessor(ProcessorMixin):
                     f"turn {number} of {len(turns)} has no answer; only the last may be without"
                 )
         ids = self._begin()
+        taught = [False] * len(ids)
         for turn in turns:
-            ids += self._turn(turn.question, turn.answer, media=len(turn.media), marked=marked)
-        return ids, [medium for turn in turns for medium in turn.media]
+            asked = self._asked(turn.question, media=len(turn.media), marked=marked)
+            said = [] if turn.answer is None else self._said(turn.question, turn.answer)
+            ids += asked + said
+            taught += [False] * len(asked) + [True] * len(said)
+        return ids, taught, [medium for turn in turns for medium in turn.media]
 
     def apply_chat_template(  # type: ignore[override]
         self,
@@ -203,7 +214,7 @@ class OtterProcessor(ProcessorMixin):
 
     def prompt(self, question: str, *, picture: bool) -> list[int]:
         """Return the tokens up to where an answer begins."""
-        return self._begin() + self._turn(question, None, media=int(picture))
+        return self._begin() + self._asked(question, media=int(picture))
 
     def reply(self, answer: str) -> list[int]:
         """Return the tokens of an answer, the end included."""
@@ -275,22 +286,24 @@ class OtterProcessor(ProcessorMixin):
         bos = self.tokenizer.bos_token_id
         return [] if bos is None else [int(bos)]
 
-    def _turn(
-        self, question: str, answer: str | None, *, media: int, marked: bool = False
-    ) -> list[int]:
-        shown = [self.image_id] * media
+    def _asked(self, question: str, *, media: int, marked: bool = False) -> list[int]:
+        """Return the tokens of a turn up to where its answer begins."""
+        text = f"User:{question.strip()} GPT:" if self.layout == "otter" else question
+        if marked and IMAGE in question:
+            pieces = map(self._ids, text.split(IMAGE))
+            ids = [token for piece in pieces for token in (*piece, self.image_id)][:-1]
+        else:
+            ids = [self.image_id] * media + self._ids(text)
+        return [*ids, self.answer_id] if self.layout == "otter" else ids
+
+    def _said(self, question: str, answer: str) -> list[int]:
+        """Return the tokens of an answer behind those of its question, the end included."""
         if self.layout == "otter":
-            said = f"User:{question.strip()} GPT:"
-            ids = shown + self._ids(said)
-            if marked and IMAGE in question:
-                pieces = map(self._ids, said.split(IMAGE))
-                ids = [token for piece in pieces for token in (*piece, self.image_id)][:-1]
-            ids.append(self.answer_id)
-            return ids if answer is None else ids + self.reply(answer)
-        # A caption is one text, so that the words at the seam are those that were taught.
-        if answer is None:
-            return shown + self._ids(question)
-        return [*shown, *self._ids(question + answer), self.end_id]
+            return self.reply(answer)
+        # A caption is one text, so the words at the seam are those of the whole, unless they would change what was asked.
+        asked, whole = self._ids(question), self._ids(question + answer)
+        is_whole = whole[: len(asked)] == asked
+        return [*(whole[len(asked) :] if is_whole else self._ids(answer)), self.end_id]
 
     def _prepared(self, text: str | Sequence[int], *, begins: bool) -> list[int]:
         """Return a template's tokens from the beginning of a text, or tokens as they are."""

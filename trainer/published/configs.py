@@ -86,7 +86,7 @@ def otter_config(
 
 
 def text_config(published: Mapping[str, Any], ours: Weights, where: str) -> PreTrainedConfig:
-    """Turn the config of a published language model into one of today.
+    """Turn the config of a published language model into one of today; without weights it is believed.
 
     Raises:
         CheckpointError: it is not known, has options that are not, or the weights are another's.
@@ -99,7 +99,7 @@ def text_config(published: Mapping[str, Any], ours: Weights, where: str) -> PreT
             f"model_type {published.get('model_type')!r}"
         )
     told_apart = {*_MPT, "gpt_neox"}
-    if seen != kind and {seen, kind} & told_apart:
+    if ours and seen != kind and {seen, kind} & told_apart:
         raise CheckpointError(
             f"{where} says that the language model is {kind}, but the weights are named as {seen or 'something else'}"
         )

@@ -2,6 +2,9 @@
 
     base.py       what a record is before it is encoded, and what a source must be able to do
     snapshot.py   a frozen selection of a dataset folder
+    pairs.py      pictures with captions in tar shards
+    documents.py  pages of MMC4; pages.py decides what of one is shown
+    shards.py     which files these are, and one index of their samples; tars.py, unpacking.py: what the files are made of
     mix.py        several sources as one, each with its share and its weight
     opening.py    from a recipe and a dataset folder to the mix of a run
 

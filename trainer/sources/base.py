@@ -58,6 +58,13 @@ class Document:
 
     id: str
     parts: tuple[str | Shown, ...]
+    max_tokens: int | None = None
+    """At most, where these are fewer than the run's."""
+
+    @property
+    def is_pair(self) -> bool:
+        """A picture and its caption, and nothing else."""
+        return len(self.parts) == 2 and isinstance(self.parts[0], Shown)
 
 
 Record = Conversation | Document

@@ -49,6 +49,11 @@ class Mix:
         return tuple((len(part.source), part.draws) for part in self.parts)
 
     @property
+    def notes(self) -> list[str]:
+        """Return what a run says of its sources when it begins: what there is, and what was left out."""
+        return [note for part in self.parts for note in getattr(part.source, "notes", ())]
+
+    @property
     def digest(self) -> str:
         """Return what is learned from, as a name; of a single source taken once, its own."""
         if len(self.parts) == 1 and self.parts[0].draws == len(self):

@@ -77,7 +77,7 @@ def test_a_repair_that_is_killed_loses_nothing_and_can_be_done_again(sound, tmp_
 
 
 def check_snapshots(store):
-    names = [path.name for path in (store.path / "snapshots").iterdir()]
+    names = [path.name for path in (store.path / "snapshots").glob("[!.]*")]
     assert len(names) == 1
     snapshot = Snapshot(store.path, names[0], check=True)
     snapshot.check(pictures=True)

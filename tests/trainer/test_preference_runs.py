@@ -1,0 +1,467 @@
+"""Runs that learn from pairs of answers: from published files to a model, and whatever happens on the way."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from mimicit.errors import RecipeError
+from mimicit.snapshot import freeze
+from mimicit.store import Store
+from syphus.cli import app
+from trainer.errors import RunFolderError, TrainingError
+from trainer.models.otter import Otter
+from trainer.models.otter_processor import OtterProcessor
+from trainer.objectives import compared, reference
+from trainer.objectives.reference import log_probs
+from trainer.recipe import read_recipe
+from trainer.train import train
+
+from .comparisons import COMPARE, LAYOUTS, pairs
+from .family_lessons import SETTINGS
+from .lessons import lessons_of
+from .stopping import StopAfter
+
+torch.set_num_threads(1)
+KINDS = ("dpo", "mdpo", "mpo", "kto")
+FIRST = {"dpo": math.log(2), "mdpo": 3 * math.log(2), "kto": 0.5}
+"""The loss of a step in which the model is its own reference."""
+
+
+@pytest.fixture(scope="module")
+def twelve(tmp_path_factory):
+    return pairs(tmp_path_factory.mktemp("pairs") / "dataset")
+
+
+def run(dataset, out, *overrides, recipe="otter_tiny", progress=None):
+    return train(
+        recipe=recipe, dataset=dataset, out=out, overrides=(*COMPARE, *overrides), progress=progress
+    )
+
+
+def log(out):
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def losses(out):
+    return [entry["loss"] for entry in log(out)]
+
+
+def weights(out):
+    return Otter.from_pretrained(out / "model").state_dict()
+
+
+def assert_same_weights(one, other, **tolerance):
+    for name, weight in weights(one).items():
+        torch.testing.assert_close(weights(other)[name], weight, **tolerance)
+
+
+# ── from a file to a model ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("layout", "kind"),
+    [("rlhfv", "dpo"), ("rlaifv", "mpo"), ("llava_rlhf", "kto"), ("rlhfv", "mdpo")],
+)
+def test_fifty_published_pairs_are_imported_and_learned(layout, kind, tmp_path):
+    """50 pairs in each published layout, through the command line: the loss falls, and the right answers win."""
+    files = LAYOUTS[layout](tmp_path, 50)
+    dataset, out = tmp_path / "dataset", tmp_path / "run"
+
+    def syphus(*arguments):
+        done = CliRunner().invoke(app, list(map(str, arguments)))
+        assert done.exit_code == 0, done.output
+        return done
+
+    syphus("data", "import", *files, "-d", dataset)
+    settings = [
+        f"objective.kind={kind}",
+        "run.steps=25",
+        "run.batch_size=10",
+        "run.micro_batch_size=5",
+        "optim.lr=2e-3",
+    ]
+    changes = [part for one in (*COMPARE, *settings) for part in ("--set", one)]
+    syphus("train", "otter_tiny", "-d", dataset, "-o", out, *changes)
+
+    entries = log(out)
+    first, last = (
+        np.mean([entry["loss"] for entry in part]) for part in (entries[:3], entries[-3:])
+    )
+    assert entries[0]["loss"] == pytest.approx(FIRST.get(kind, entries[0]["loss"]), abs=1e-6)
+    assert last < first - 0.1
+    assert entries[0]["figures"]["rewards/margin"] == pytest.approx(0, abs=1e-5)
+    assert entries[-1]["figures"]["rewards/accuracy"] > 0.9
+    assert entries[-1]["figures"]["rewards/margin"] > 0
+    assert (out / "loss.png").stat().st_size > 5_000
+    assert (out / "reference" / "log_probs.npy").exists()
+    summary = json.loads((out / "run.json").read_text())
+    assert summary["records"] == 50
+
+
+def test_a_model_that_learned_from_pairs_looks_at_the_picture(twelve, tmp_path):
+    """The same question and answers about another picture are another matter."""
+    run(twelve, tmp_path / "run")
+    processor = OtterProcessor.from_pretrained(tmp_path / "run" / "model")
+    model = Otter.from_pretrained(tmp_path / "run" / "model")
+    examples = lessons_of(freeze(Store.open(twelve)), processor, max_tokens=120, max_frames=8)
+    encoder = compared.ComparedEncoder(
+        examples.encoder, ("chosen", "rejected"), needs_both=True, kind="dpo"
+    )
+    mix = compared.NumberedMix(examples.mix)
+    seen = []
+    for other in (0, 4):  # the same question, the square on the same side
+        record = mix[0][0]
+        about = mix[other][0].record.turns[0].media
+
+        def read(shown, about=about):
+            return encoder.picture(about[0][0].read(), name=shown.name)
+
+        (rows,) = encoder.lay([encoder.encode(record, read)])
+        with torch.no_grad():
+            seen.append(log_probs(model, rows)[0])
+
+    assert (seen[0] - seen[1]).abs().min() > 1e-4
+
+
+def test_turns_before_the_compared_answer_are_read(tmp_path):
+    """LLaVA-RLHF's conversations: by the record alone, or with what was said before."""
+    files = LAYOUTS["llava_rlhf"](tmp_path, 4)
+    rows = json.loads(files[0].read_text())
+    for row in rows:
+        row["conversations"][:0] = [
+            {"from": "human", "value": "<image>\nIs it a photograph?"},
+            {"from": "gpt", "value": "No, it is drawn, and rather noisy."},
+        ]
+        row["conversations"][2]["value"] = row["conversations"][2]["value"].removeprefix(
+            "<image>\n"
+        )
+    files[0].write_text(json.dumps(rows))
+    dataset = tmp_path / "dataset"
+    done = CliRunner().invoke(app, ["data", "import", *map(str, files), "-d", str(dataset)])
+    assert done.exit_code == 0, done.output
+    wanted = "conversation IN (SELECT conversation FROM accepted WHERE rejected IS NOT NULL)"
+    recipe = tmp_path / "turns.toml"
+    own = Path(compared.__file__).parent.parent / "recipes" / "otter_tiny.toml"
+    recipe.write_text(
+        f'{own.read_text()}\n[data.groups.pairs]\nwhere = "{wanted}"\nturns = "conversation"\n'
+    )
+    steps = ("run.steps=1", "run.batch_size=4")
+    run(dataset, tmp_path / "alone", 'data.where="rejected IS NOT NULL"', *steps)
+    run(dataset, tmp_path / "turns", *steps, recipe=str(recipe))
+    alone, turns = (log(tmp_path / out)[0] for out in ("alone", "turns"))
+
+    assert turns["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert turns["tokens"] > alone["tokens"] + 4 * 2 * 5
+    assert json.loads((tmp_path / "turns" / "run.json").read_text())["records"] == 4
+
+
+# ── the reference ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_first_step_compares_the_model_with_itself(twelve, tmp_path, kind):
+    run(twelve, tmp_path / "run", f"objective.kind={kind}", "run.steps=1")
+    (entry,) = log(tmp_path / "run")
+
+    assert entry["loss"] == pytest.approx(FIRST.get(kind, entry["loss"]), abs=1e-6)
+    figures = entry["figures"]
+    assert figures["rewards/chosen"] == pytest.approx(0, abs=1e-5)
+    assert figures["rewards/margin"] == pytest.approx(0, abs=1e-5)
+
+
+def test_what_is_kept_is_what_the_starting_model_says(twelve, tmp_path):
+    run(twelve, tmp_path / "start", "run.steps=2")
+    train(
+        recipe="otter_tiny_dpo",
+        dataset=twelve,
+        out=tmp_path / "run",
+        overrides=(f"model.start={tmp_path / 'start'}", "run.steps=1"),
+    )
+    table = np.load(tmp_path / "run" / "reference" / "log_probs.npy")
+    processor = OtterProcessor.from_pretrained(tmp_path / "start" / "model")
+    model = Otter.from_pretrained(tmp_path / "start" / "model")
+    examples = lessons_of(freeze(Store.open(twelve)), processor, max_tokens=256, max_frames=8)
+
+    assert table.shape == (12, 2)
+    for number in range(12):
+        example = examples[number].example
+        batch = examples.encoder.lay([example])[0]
+        with torch.no_grad():
+            lost = model(**batch.inputs()).loss.item() * example.taught
+        assert table[number, 0] == pytest.approx(-lost, rel=1e-4)
+
+
+def test_only_records_that_the_run_meets_are_asked_about(twelve, tmp_path):
+    run(twelve, tmp_path / "run", "run.steps=1")
+    table = np.load(tmp_path / "run" / "reference" / "log_probs.npy")
+
+    assert np.isfinite(table).all(axis=1).sum() == 6
+    assert np.isnan(table).all(axis=1).sum() == 6
+
+
+def test_a_resumed_run_asks_nothing_again_and_learns_the_same(twelve, tmp_path, monkeypatch):
+    run(twelve, tmp_path / "whole", "objective.kind=mpo")
+    with pytest.raises(KeyboardInterrupt):
+        run(twelve, tmp_path / "cut", "objective.kind=mpo", progress=StopAfter(2))
+
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("asked again")
+
+    monkeypatch.setattr(reference, "_fill", refuse)
+    with pytest.raises(KeyboardInterrupt):
+        run(twelve, tmp_path / "cut", "objective.kind=mpo", progress=StopAfter(4))
+    run(twelve, tmp_path / "cut", "objective.kind=mpo")
+
+    # MPO's shift, a mean of all rewards before, among them: exactly.
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    assert [entry["figures"] for entry in log(tmp_path / "cut")] == [
+        entry["figures"] for entry in log(tmp_path / "whole")
+    ]
+    assert log(tmp_path / "whole")[-1]["figures"]["shift"] != 0
+    assert_same_weights(tmp_path / "cut", tmp_path / "whole", atol=0, rtol=0)
+
+
+def test_mpos_shift_is_the_mean_reward_of_the_steps_before(twelve, tmp_path):
+    run(twelve, tmp_path / "run", "objective.kind=mpo")
+    figures = [entry["figures"] for entry in log(tmp_path / "run")]
+    means = [(one["rewards/chosen"] + one["rewards/rejected"]) / 2 for one in figures]
+    wanted = [0.0, *(np.mean(means[:nth]) for nth in range(1, len(means)))]
+
+    assert [one["shift"] for one in figures] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_a_pass_over_the_records_that_was_killed_goes_on(twelve, tmp_path):
+    """kill -9 while the starting model is asked: what it said stays, the rest is asked, the table is the same."""
+    run(twelve, tmp_path / "whole", "run.steps=2")
+    script = tmp_path / "killed.py"
+    script.write_text(
+        "import os, signal\nfrom pathlib import Path\nfrom trainer.objectives import reference\nfrom trainer.train import train\n"
+        "asked, ask = [], reference.log_probs\n"
+        "def dies(model, rows):\n"
+        "    asked.append(rows.numbers)\n"
+        "    if len(asked) == 3: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return ask(model, rows)\n"
+        "reference.log_probs = dies\n"
+        f"train(recipe='otter_tiny', dataset=Path({str(twelve)!r}), out=Path({str(tmp_path / 'cut')!r}), "
+        f"overrides={[*COMPARE, 'run.steps=2']!r})\n"
+    )
+    died = subprocess.run(
+        [sys.executable, str(script)], env=environment(), capture_output=True, timeout=100
+    )
+    assert died.returncode == -signal.SIGKILL
+    assert not (tmp_path / "cut" / "reference").exists()
+    begun = np.load(tmp_path / "cut" / ".reference" / "log_probs.npy")
+    assert np.isfinite(begun[:, 0]).sum() == 8
+    asked = []
+    ask = reference.log_probs
+
+    def counting(model, rows):
+        asked.extend(rows.numbers)
+        return ask(model, rows)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reference, "log_probs", counting)
+        run(twelve, tmp_path / "cut", "run.steps=2")
+
+    assert sorted(asked) == np.flatnonzero(np.isnan(begun[:, 0])).tolist()
+    one, other = (
+        np.load(tmp_path / out / "reference" / "log_probs.npy") for out in ("whole", "cut")
+    )
+    np.testing.assert_array_equal(one, other)
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+
+
+def environment():
+    root = str(Path(compared.__file__).parent.parent.parent)
+    return os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
+
+
+def test_a_table_that_is_gone_or_of_other_records_stops_the_run(twelve, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(twelve, tmp_path / "run", progress=StopAfter(2))
+    kept = tmp_path / "run" / "reference"
+    kept.rename(tmp_path / "aside")
+    with pytest.raises(RunFolderError, match=r"is missing.*put the folder back"):
+        run(twelve, tmp_path / "run")
+    (tmp_path / "aside").rename(kept)
+    about = json.loads((kept / "about.json").read_text())
+    (kept / "about.json").write_text(json.dumps(about | {"snapshot": "other"}))
+    with pytest.raises(RunFolderError, match="other records"):
+        run(twelve, tmp_path / "run")
+
+
+def test_with_adapters_alone_the_model_without_them_is_the_reference(twelve, tmp_path):
+    """No table; and the losses are those of a run that keeps one."""
+    adapters = ("lora.r=4", "lora.dropout=0", "trainable.parts=[]", "optim.lr=2e-2")
+    run(twelve, tmp_path / "off", *adapters)
+    assert not (tmp_path / "off" / "reference").exists()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trainer.objectives.preference.WithoutAdapters", Kept)
+        Kept.run = tmp_path / "off"
+        run(twelve, tmp_path / "kept", *adapters)
+    assert len(Kept.table) > 0
+
+    assert losses(tmp_path / "off")[0] == pytest.approx(math.log(2), abs=1e-6)
+    assert losses(tmp_path / "off")[-1] < math.log(2) - 0.05
+    assert losses(tmp_path / "off") == pytest.approx(losses(tmp_path / "kept"), abs=1e-5)
+
+
+class Kept:
+    """A reference that remembers what it heard of a record first: before the first step, for these adapters change nothing yet."""
+
+    def __init__(self):
+        type(self).table = {}
+
+    def __call__(self, model, rows):
+        before = reference.WithoutAdapters()(model, rows)
+        for number, values in zip(rows.numbers, before, strict=True):
+            self.table.setdefault(number, values.clone())
+        return torch.stack([self.table[number] for number in rows.numbers])
+
+
+# ── the same, however it is cut ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_micro_batches_and_packing_change_nothing_of_what_is_learned(twelve, tmp_path, kind):
+    """Losses agree, and so do the figures and weights, if all of a step's pairs are one forward, six, or packed rows."""
+    base = (f"objective.kind={kind}", "run.steps=4", "run.micro_batch_size=6")
+    run(twelve, tmp_path / "one", *base)
+    run(twelve, tmp_path / "six", *base, "run.micro_batch_size=1")
+    run(twelve, tmp_path / "packed", *base, "data.max_tokens=80", "data.max_row_tokens=240")
+
+    for other in ("six", "packed"):
+        assert losses(tmp_path / other) == pytest.approx(losses(tmp_path / "one"), abs=2e-5)
+        assert_same_figures(tmp_path / other, tmp_path / "one")
+
+
+def assert_same_figures(one, other):
+    for mine, theirs in zip(log(one), log(other), strict=True):
+        # Which answer a model prefers to what it says itself is for rounding to decide.
+        left_out = ("rewards/accuracy",) if mine["step"] == 1 else ()
+        pair = (
+            {k: v for k, v in entry["figures"].items() if k not in left_out}
+            for entry in (mine, theirs)
+        )
+        assert next(pair) == pytest.approx(next(pair), abs=2e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["kto"])
+def test_two_processes_learn_what_one_does(tmp_path, kind):
+    """Seven records in steps of five: devices have different numbers of pairs, one of them without a rejected answer."""
+    dataset = pairs(tmp_path / "dataset", records=7, without=(3,))
+    settings = [
+        *COMPARE,
+        f"objective.kind={kind}",
+        "run.steps=4",
+        "run.batch_size=5",
+        "run.micro_batch_size=2",
+    ]
+    run(dataset, tmp_path / "one", *settings)
+    script = tmp_path / "train.py"
+    script.write_text(
+        "from pathlib import Path\nfrom trainer.train import train\n"
+        f"train(recipe='otter_tiny', dataset=Path({str(dataset)!r}), out=Path({str(tmp_path / 'two')!r}), overrides={settings!r})\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
+    with (tmp_path / "said.txt").open("w") as said:
+        done = subprocess.run(
+            [*command, str(script)], env=environment(), stdout=said, stderr=said, timeout=200
+        )
+
+    assert done.returncode == 0, (tmp_path / "said.txt").read_text()[-3000:]
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=2e-5)
+    assert_same_figures(tmp_path / "two", tmp_path / "one")
+    tables = [np.load(tmp_path / out / "reference" / "log_probs.npy") for out in ("one", "two")]
+    np.testing.assert_allclose(*tables, atol=1e-4)
+    assert_same_weights(tmp_path / "two", tmp_path / "one", atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_workers_change_no_bit(twelve, tmp_path):
+    run(twelve, tmp_path / "none", "objective.kind=mdpo", "run.steps=3")
+    run(twelve, tmp_path / "two", "objective.kind=mdpo", "run.steps=3", "data.workers=2")
+
+    assert losses(tmp_path / "two") == losses(tmp_path / "none")
+
+
+# ── records and settings that do not fit ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_record_with_one_answer_stops_dpo_and_is_named(tmp_path):
+    dataset = pairs(tmp_path / "dataset", without=(4,))
+    with pytest.raises(
+        TrainingError, match=r"'PAIR_INS_004' has no rejected answer.*rejected IS NOT NULL"
+    ):
+        run(dataset, tmp_path / "run")
+    run(dataset, tmp_path / "chosen", 'data.where="rejected IS NOT NULL"', "run.steps=1")
+    assert json.loads((tmp_path / "chosen" / "run.json").read_text())["records"] == 11
+
+
+def test_records_with_one_answer_can_be_left_out_and_are_counted(tmp_path):
+    dataset = pairs(tmp_path / "dataset", without=(4, 5, 6))
+    run(dataset, tmp_path / "run", "data.skip_bad=3", "run.steps=2")
+    left = [
+        json.loads(line) for line in (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()
+    ]
+
+    assert {row["id"] for row in left} == {f"PAIR_INS_{nth:03d}" for nth in (4, 5, 6)}
+    assert losses(tmp_path / "run")[0] == pytest.approx(math.log(2), abs=1e-6)
+
+
+def test_settings_of_another_objective_are_refused():
+    with pytest.raises(RecipeError, match=r"objective.crop belongs to objective.kind = 'mdpo'"):
+        read_recipe("otter_tiny", ("objective.kind=dpo", "objective.crop=0.1"))
+    with pytest.raises(RecipeError, match=r"label_smoothing is 0.5"):
+        read_recipe("otter_tiny", ("objective.kind=dpo", "objective.label_smoothing=0.5"))
+    with pytest.raises(RecipeError, match=r"3 answers of a record share a row.*at least 240"):
+        read_recipe(
+            "otter_tiny", ("objective.kind=mdpo", "data.max_tokens=80", "data.max_row_tokens=160")
+        )
+
+
+def test_the_shipped_recipe_compares_answers():
+    config = read_recipe("otter_tiny_dpo", ("model.start=somewhere",))
+
+    assert config.objective.kind == "dpo"
+    assert config.data.where == "rejected IS NOT NULL"
+
+
+# ── other families ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("family", ["fuyu", "idefics"])
+def test_other_families_learn_from_pairs(twelve, tmp_path, family):
+    """Fuyu packed, Idefics padded and recomputing its layers; mDPO's fragments are smaller pictures to Fuyu."""
+    extra = {
+        "fuyu": ("data.max_tokens=90", "data.max_row_tokens=270"),
+        "idefics": ("run.gradient_checkpointing=true",),
+    }
+    train(
+        recipe=f"{family}_tiny",
+        dataset=twelve,
+        out=tmp_path / "run",
+        overrides=(
+            *SETTINGS[family],
+            "objective.kind=mdpo",
+            "optim.lr=1e-3",
+            "run.steps=6",
+            "run.batch_size=6",
+            "run.micro_batch_size=3",
+            *extra[family],
+        ),
+    )
+    found = losses(tmp_path / "run")
+
+    assert found[0] == pytest.approx(FIRST["mdpo"], abs=1e-5)
+    assert found[-1] < found[0] - 0.05

@@ -1,0 +1,202 @@
+"""Whole runs on shards in the public layouts: pairs as of CC3M, pages as of MMC4 in both layouts, and both with instructions."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from mimicit.errors import PictureError, RecipeError  # noqa: E402
+from tests.trainer.made_shards import (  # noqa: E402
+    pair,
+    picture,
+    write_document_lines,
+    write_document_tars,
+    write_pairs,
+    write_tar,
+)
+from tests.trainer.stopping import StopAfter  # noqa: E402
+from trainer.report import Progress  # noqa: E402
+from trainer.train import train  # noqa: E402
+
+torch.set_num_threads(1)
+
+SMALL = (
+    "model.vocab_size=400",
+    "model.vision.image_size=16",
+    "model.vision.hidden_size=32",
+    "model.vision.intermediate_size=64",
+    "model.vision.num_hidden_layers=1",
+    "model.perceiver.depth=1",
+    "model.perceiver.num_latents=4",
+    "model.perceiver.heads=2",
+    "model.cross_attention.heads=2",
+    "model.text.hidden_size=64",
+    "model.text.intermediate_size=128",
+    "model.text.num_hidden_layers=2",
+    "model.text.num_attention_heads=4",
+    "model.text.num_key_value_heads=4",
+    "optim.lr=5e-3",
+    "optim.warmup_steps=2",
+    "run.batch_size=16",
+    "run.micro_batch_size=8",
+)
+PAIRS = ("data.groups.laion.shards=pairs/*.tar", "data.groups.laion.max_tokens=32")
+TARS = ("data.groups.mmc4.documents=tars/{000000000..000000002}.tar", "data.groups.mmc4.min_picture_bytes=0")  # fmt: skip
+LINES = (
+    "data.groups.mmc4.documents=lines/docs_shard_*_v2.jsonl",
+    "data.groups.mmc4.images=lines/images",
+    "data.groups.mmc4.min_picture_bytes=0",
+)
+WEIGHTS = ("data.groups.laion.loss_weight=0.2", "data.groups.mmc4.loss_weight=1.0")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two hundred pairs and two hundred pages in each layout; no dataset folder."""
+    path = tmp_path_factory.mktemp("shards")
+    write_pairs(path / "pairs", 200, shards=3)
+    write_document_tars(path / "tars", 200, shards=3)
+    write_document_lines(path / "lines", 200, shards=2)
+    return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SYPHUS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def run(folder, out, *overrides, recipe="flamingo_tiny", steps=24, progress=None, **options):
+    said = io.StringIO()
+    train(
+        recipe=recipe,
+        dataset=folder,
+        out=out,
+        overrides=[*SMALL, *overrides, f"run.steps={steps}"],
+        progress=progress or Progress(said),
+        **options,
+    )
+    return losses(out), said.getvalue()
+
+
+def losses(out):
+    return [json.loads(line)["loss"] for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "overrides", "records"),
+    [
+        ("flamingo_tiny", PAIRS, 200),
+        ("flamingo_tiny", TARS, 200),
+        ("flamingo_tiny", LINES, 200),
+        ("flamingo_tiny", (*PAIRS, *LINES, *WEIGHTS), 400),
+        ("otter_tiny", (*PAIRS, *TARS, *WEIGHTS), 400),
+    ],
+    ids=["pairs", "documents-tars", "documents-lines", "both", "both-otter"],
+)
+def test_a_run_on_shards_alone_learns(folder, tmp_path, recipe, overrides, records):
+    found, said = run(folder, tmp_path / "run", *overrides, recipe=recipe)
+    assert sum(found[-5:]) < sum(found[:5]) / 2
+    assert f"{records:,} records" in said
+    assert (tmp_path / "run" / "loss.png").stat().st_size > 10_000
+    assert (tmp_path / "run" / "model" / "config.json").exists()
+    # The folder that was given is no dataset, and nothing is written into it.
+    assert sorted(path.name for path in folder.iterdir()) == ["lines", "pairs", "tars"]
+
+
+def test_a_run_says_what_it_learns_from_and_what_it_leaves_out(folder, tmp_path):
+    overrides = (*PAIRS, *TARS, "data.groups.mmc4.min_similarity=0.255")
+    _, said = run(folder, tmp_path / "run", *overrides, steps=2)
+    assert "laion · 200 pairs in 3 files" in said
+    assert "mmc4 · 133 documents in 3 files" in said
+    assert "mmc4 · left out: 200 × a picture is less like its sentence than min_similarity" in said
+
+
+def test_pairs_pages_and_instructions_are_learned_in_one_run(folder, dataset, tmp_path):
+    shards = [one.replace("=pairs", f"={folder}/pairs").replace("=tars", f"={folder}/tars") for one in (*PAIRS, *TARS, *WEIGHTS)]  # fmt: skip
+    own = ("data.groups.squares.where=answer <> ''", "data.groups.squares.weight=4")
+    found, said = run(dataset, tmp_path / "run", *shards, *own, recipe="otter_tiny")
+    assert sum(found[-5:]) < sum(found[:5]) / 2
+    assert "407 records" in said
+    # This one is a dataset, and its steps are told there.
+    assert len(list((dataset / "training").glob("*.jsonl"))) == 1
+
+
+def test_the_recipe_for_pretraining_is_that_of_the_documentation(folder, tmp_path):
+    documents = "data.groups.documents.documents=tars/*.tar"
+    found, said = run(folder, tmp_path / "run", documents, recipe="flamingo_pretrain_tiny")
+    assert sum(found[-5:]) < sum(found[:5]) / 2
+    assert "400 records" in said
+
+
+MIXED = (*PAIRS, *LINES, *WEIGHTS, "run.save_every=100")
+
+
+@pytest.fixture(scope="module")
+def unbroken(folder, tmp_path_factory):
+    """Return the losses of a run that nobody stopped."""
+    out = tmp_path_factory.mktemp("unbroken") / "run"
+    return run(folder, out, *MIXED, steps=12)[0]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_that_is_stopped_twice_within_an_epoch_goes_on_bit_for_bit(
+    folder, tmp_path, unbroken, workers
+):
+    overrides = (*MIXED, f"data.workers={workers}")
+    for last in (4, 9):
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, tmp_path / "run", *overrides, steps=12, progress=StopAfter(last))
+    run(folder, tmp_path / "run", *overrides, steps=12, resume=True)
+
+    assert losses(tmp_path / "run") == unbroken
+
+
+def test_a_run_whose_shards_were_moved_goes_on(folder, tmp_path):
+    moved = tmp_path / "moved"
+    write_pairs(moved / "pairs", 200, shards=3)
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, tmp_path / "run", *PAIRS, steps=6, progress=StopAfter(3))
+    run(moved, tmp_path / "run", *PAIRS, steps=6, resume=True)
+    whole, _ = run(folder, tmp_path / "whole", *PAIRS, steps=6)
+    assert losses(tmp_path / "run") == whole
+
+
+def test_a_command_trains_on_shards(folder, tmp_path):
+    settings = [word for one in (*SMALL, *PAIRS, "run.steps=2") for word in ("--set", one)]
+    command = ["train", "flamingo_tiny", "-d", str(folder), "-o", str(tmp_path / "run"), *settings]
+    found = subprocess.run(
+        [sys.executable, "-m", "syphus.cli", *command],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    assert "is trained: 2 steps" in found.stdout
+    assert "laion · 200 pairs in 3 files" in found.stderr
+
+
+def test_a_pattern_without_files_ends_before_anything_is_made(folder, tmp_path):
+    with pytest.raises(RecipeError, match=r"data\.groups\.laion\.shards is 'none/\*\.tar', but there is no such file"):  # fmt: skip
+        run(folder, tmp_path / "run", "data.groups.laion.shards=none/*.tar")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_picture_that_breaks_off_stops_a_run_or_is_passed_over(tmp_path):
+    torn = picture("red", "disc", side=64)[:400]
+    members = [("torn.jpg", torn), ("torn.txt", b"a torn picture")]
+    members += [one for n in range(7) for one in pair(n, f"{n}")]
+    write_tar(tmp_path / "shards" / "pairs" / "0.tar", members)
+    short = (*PAIRS, "run.batch_size=8")
+    with pytest.raises(PictureError, match=r"record '0\.tar/torn' cannot be read"):
+        run(tmp_path / "shards", tmp_path / "run", *short, steps=1)
+    run(tmp_path / "shards", tmp_path / "more", *short, "data.skip_bad=1", steps=1)
+    assert "0.tar/torn" in (tmp_path / "more" / "skipped.jsonl").read_text()
