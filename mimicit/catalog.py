@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mimicit.catalog_tables import CATALOG_VERSION, STEPS, TRAINING, statements
+from mimicit import step_files
+from mimicit.catalog_tables import CATALOG_VERSION, TRAINING, statements
 from mimicit.columns import as_column
 from mimicit.errors import DatasetError, LockedError
 from mimicit.ledger_files import open_ledger
@@ -236,7 +237,7 @@ def _follow(connection: duckdb.DuckDBPyConnection, folder: Path) -> bool:
     """Load what is new; say whether that could be done."""
     connection.execute("BEGIN")
     listed, present = _listed(connection), _on_disk(folder)
-    for table in (*PARTS, "_steps", "_step_records"):
+    for table in (*PARTS, "_step_records"):
         if gone := [part for of, part in listed - present if of == table]:
             connection.execute(
                 f"DELETE FROM {table} WHERE list_contains($gone, part)", {"gone": gone}
@@ -246,8 +247,14 @@ def _follow(connection: duckdb.DuckDBPyConnection, folder: Path) -> bool:
                 {"table": table, "gone": gone},
             )
     for table, part in sorted(present - listed):
-        _load_part(connection, folder, table, part)
-        connection.execute("INSERT INTO _parts VALUES (?, ?)", [table, part])
+        if table != step_files.TABLE:
+            _load_part(connection, folder, table, part)
+            connection.execute("INSERT INTO _parts VALUES (?, ?)", [table, part])
+    gone, new = (
+        {part for table, part in parts if table == step_files.TABLE}
+        for parts in (listed - present, present - listed)
+    )
+    step_files.follow(connection, folder, gone, new)
     path = folder / "ledger" / "ledger.sqlite"
     if path.exists():
         with open_ledger(path) as source:
@@ -261,13 +268,11 @@ def _follow(connection: duckdb.DuckDBPyConnection, folder: Path) -> bool:
 def _load_part(connection: duckdb.DuckDBPyConnection, folder: Path, table: str, part: str) -> None:
     import duckdb
 
-    path = folder / (part.rpartition(":")[0] if table == "_steps" else part)
+    path = folder / part
     if table == "images":
         rows = places(path)  # read by DuckDB under this name
         connection.register("rows", rows)
         source = "(SELECT *, $part AS shard FROM rows)"
-    elif table == "_steps":
-        source = f"({STEPS.format(file=_quoted(str(path)))})"
     else:
         source = f"read_parquet({_quoted(str(path))})"
     try:
@@ -372,11 +377,7 @@ def _on_disk(folder: Path) -> set[tuple[str, str]]:
         for table, name in PARTS.items()
         for path in parts_of(folder / name)
     }
-    # A file of steps grows: with its size in its name, it is another part each time, and loaded again.
-    parts |= {
-        ("_steps", f"{TRAINING}/{path.name}:{path.stat().st_size}")
-        for path in (folder / TRAINING).glob("*.jsonl")
-    }
+    parts |= {(step_files.TABLE, part) for part in step_files.on_disk(folder)}
     return parts | {
         ("_step_records", f"{TRAINING}/{path.parent.name}/{path.name}")
         for path in (folder / TRAINING).glob("*/[!.]*.parquet")

@@ -5,7 +5,7 @@ Whoever changes a table or a view counts CATALOG_VERSION up: a catalog of anothe
 
 from mimicit.ledger_tables import LEDGER_TABLES
 
-CATALOG_VERSION = 8
+CATALOG_VERSION = 9
 
 TABLES = """
 CREATE TABLE instructions (

@@ -64,6 +64,9 @@ SELECT chosen.rowid AS number, nth, listed.related FROM (
 JOIN memory.main.chosen ON chosen.id = listed.record
 WHERE listed.related <> listed.record
 """
+_WITHOUT = """
+DELETE FROM memory.main.links WHERE related IN (SELECT id FROM accepted WHERE {without})
+"""
 _EXAMPLES = """
 INSERT INTO memory.main.chosen
 SELECT {fields}, {pictures}, [] FROM accepted
@@ -113,6 +116,20 @@ class Selected(NamedTuple):
     seed: int | None = None
     context: str | None = None
     pictures: bool = True
+    without: str | None = None
+
+    @property
+    def whole(self) -> str:
+        """Return the predicate that chooses records."""
+        if self.without is None:
+            return self.where
+        # On lines of their own, so that a comment at the end of a predicate does not swallow a bracket.
+        return f"({self.where}\n) AND NOT coalesce(({self.without}\n), false)"
+
+    def known(self, folder: Path) -> Frozen:
+        """Look for what was frozen before of a dataset folder."""
+        others = [self.without] if self.context is not None and self.without is not None else []
+        return Frozen(folder, self.whole, [self.seed, self.context, self.pictures, *others])
 
 
 class _Place(NamedTuple):
@@ -173,7 +190,7 @@ def _write(
         records = _choose(connection, selected)
         if records == 0:
             raise DatasetError(
-                f"no accepted record of {str(store.path)!r} satisfies {selected.where!r}; "
+                f"no accepted record of {str(store.path)!r} satisfies {selected.whole!r}; "
                 "look at `syphus data stats` for what there is"
             )
         recipes = [
@@ -193,7 +210,7 @@ def _write(
     manifest: dict[str, Any] = {
         "format": FORMAT if context is None else WITH_CONTEXT,
         "dataset_version": migrations.version_of(store.path),
-        "where": selected.where,
+        "where": selected.whole,
         "seed": selected.seed,
         "records": records,
         "pictures": pictures,
@@ -223,7 +240,7 @@ def _choose(connection: duckdb.DuckDBPyConnection, selected: Selected) -> int:
             fields=_FIELD_NAMES,
             pictures=_pictures(selected),
             related=OWN if selected.context == OWN else "[]::VARCHAR[]",
-            where=predicate(connection, selected.where),
+            where=predicate(connection, selected.whole),
             shuffle=shuffle,
         )
         connection.execute(chosen).fetchall()
@@ -231,7 +248,7 @@ def _choose(connection: duckdb.DuckDBPyConnection, selected: Selected) -> int:
         raise
     except duckdb.Error as error:
         raise QueryError(
-            f"the selection {selected.where!r} fails: {str(error).splitlines()[0]}"
+            f"the selection {selected.whole!r} fails: {str(error).splitlines()[0]}"
         ) from None
     return catalog.scalar(connection, "SELECT count(*) FROM memory.main.chosen")
 
@@ -251,6 +268,9 @@ def _write_context(
     else:
         links = _LINKS.format(lists=_LISTS_OF)
         connection.execute(links, {"strategy": selected.context}).fetchall()
+    if selected.without is not None:
+        without = predicate(connection, selected.without)
+        connection.execute(_WITHOUT.format(without=without)).fetchall()
     examples = _EXAMPLES.format(fields=_FIELD_NAMES, pictures=_pictures(selected))
     connection.execute(examples).fetchall()
     count = catalog.scalar(connection, "SELECT count(*) FROM memory.main.chosen") - records

@@ -4,7 +4,7 @@
 
 The key covers the selection and the names, sizes and times of all files that it can look into, so it says the same only of the same
 files. It is noted by whoever froze, if the catalog that was frozen from had loaded just these files. A selection whose SQL reads
-other tables looks into annotations and splits, too; one that reads what runs wrote, or may say another thing tomorrow, is frozen
+other tables looks into annotations and splits, too; one that reads any further table, or may say another thing tomorrow, is frozen
 each time. What counts is whether a word occurs: a predicate that has it in a text is frozen each time, which costs time alone.
 """
 
@@ -20,8 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mimicit.catalog_tables import CATALOG_VERSION
-from mimicit.ledger_tables import LEDGER_TABLES
+from mimicit.catalog_tables import CATALOG_VERSION, statements
 from mimicit.parts import parts_of
 
 FREEZING = 1
@@ -31,11 +30,19 @@ CHOSEN = ("text", "verdicts", "images", "relations")
 OTHERS = ("annotations", "splits")
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 _TABLES = re.compile(r"\b(select|from|table|values|pivot|unpivot|summarize)\b", re.IGNORECASE)
-_WRITTEN_BY_RUNS = (*LEDGER_TABLES, "runs", "attempts", "costs", "provenance", "steps", "_steps")
+_MADE_OF_THEM = frozenset(
+    {*("instructions", "images", "verdicts", "relations", "accepted", "rejected")}
+    | {*("_annotations", "annotations", "_splits", "splits")}
+)
+"""Tables and views that hold nothing but what is in these folders. One that is not named here is a further one, also if it is new."""
+_FURTHER = sorted(
+    set(re.findall(r"CREATE (?:TABLE|VIEW) (\w+)", ";".join(statements()))) - _MADE_OF_THEM
+)
+_OF_TABLES = re.compile(rf"\b({'|'.join(_FURTHER)}|sample|tablesample)\b", re.IGNORECASE)
+"""Words after which a selection that reads tables may say another thing though these files are the same."""
 _CHANGES = re.compile(
     r"\b(random\w*|setseed|\w*uuid\w*|now|today|age|current\w*|local\w*|transaction_timestamp|get_current\w*|"
-    r"nextval|currval|txid_current|getenv|getvariable|version|pg_\w+|duckdb_\w+|pragma_\w+|query\w*|"
-    rf"{'|'.join(_WRITTEN_BY_RUNS)})\b",
+    r"nextval|currval|txid_current|getenv|getvariable|version|pg_\w+|duckdb_\w+|pragma_\w+|query\w*)\b",
     re.IGNORECASE,
 )
 
@@ -51,8 +58,10 @@ class Frozen:
         """
         self._folder = folder
         self._said = [FREEZING, CATALOG_VERSION, where, *rest]
-        self._folders = (*CHOSEN, *OTHERS) if _TABLES.search(where) else CHOSEN
-        self._is_lasting = not _CHANGES.search(where)
+        reads_tables = bool(_TABLES.search(where))
+        self._folders = (*CHOSEN, *OTHERS) if reads_tables else CHOSEN
+        changes = _CHANGES.search(where) or (reads_tables and _OF_TABLES.search(where))
+        self._is_lasting = not changes
         self._files = self._look() if self._is_lasting else []
 
     def find(self) -> str | None:

@@ -68,7 +68,7 @@ def lock_down(connection: duckdb.DuckDBPyConnection, *, memory_limit: str | None
 
 
 def predicate(connection: duckdb.DuckDBPyConnection, text: str) -> str:
-    """Return somebody's predicate in brackets that it cannot close.
+    """Return somebody's predicate in brackets that it cannot close, nor swallow by a comment at its end.
 
     Raises:
         duckdb.Error: it is not one expression.
@@ -77,7 +77,7 @@ def predicate(connection: duckdb.DuckDBPyConnection, text: str) -> str:
     whole = f"SELECT 1 WHERE {text}"
     connection.extract_statements(whole)
     check_select(connection, whole)
-    return f"({text})"
+    return f"({text}\n)"
 
 
 def check(connection: duckdb.DuckDBPyConnection, query: str, *, write: bool = False) -> str:

@@ -331,6 +331,7 @@ def freeze(
     seed: int | None = None,
     context: str | None = None,
     pictures: bool = True,
+    without: str | None = None,
 ) -> Snapshot:
     """Write the accepted records that satisfy a SQL predicate as a snapshot, and open it; or the one that there is of them.
 
@@ -341,19 +342,20 @@ def freeze(
         context: Keep the accepted records that may come before each as examples: those of its `rel_ins_ids`, if it is OWN, else
             those that this strategy lists in `relations`. What such a list names and is not there is passed over, and counted.
         pictures: Keep the places of pictures; false keeps texts alone, of records whose pictures need not be there.
+        without: Over the same view: records that are held out, so that they are neither chosen nor examples of others.
 
     Raises:
         QueryError: the predicate is not valid SQL over the view `accepted`.
         DatasetError: nothing satisfies it, or a record names a picture that there is not.
     """
     from mimicit.freezing import Selected, clear_up, write_snapshot
-    from mimicit.frozen import Frozen
 
     clear_up(store.path / "snapshots")
-    known = Frozen(store.path, where, [seed, context, pictures])
+    selected = Selected(where, seed, context, pictures, without)
+    known = selected.known(store.path)
     digest = known.find()
     if digest is None:
-        digest = write_snapshot(store, Selected(where, seed, context, pictures), known)
+        digest = write_snapshot(store, selected, known)
     return Snapshot(store.path, digest)
 
 

@@ -281,6 +281,17 @@ def _questions() -> Iterator[str]:
 
 
 def main() -> None:
+    """Run the command, and end."""
+    try:
+        _run()
+    except SystemExit as end:
+        # Only what trains has loaded this; one of several processes ends in a way of its own.
+        if launch := sys.modules.get("trainer.launch"):
+            launch.end(end.code)
+        raise
+
+
+def _run() -> None:
     """Run the command; say what is wrong in one sentence, and keep the traceback of a bug."""
     gc.set_threshold(GARBAGE, *gc.get_threshold()[1:])
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # it reads about every installed package

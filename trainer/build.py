@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
@@ -27,13 +28,14 @@ def make_parts(folder: RunFolder, config: TrainConfig, mix: Mix) -> tuple[Any, P
     """Make the processor and the model of a run, or take those that it starts from.
 
     Raises:
-        RunFolderError: there is no model to start from.
+        CheckpointError: the model to start from cannot be had from the Hub, or is of the published layout.
+        RunFolderError: there is no model in its folder.
         RecipeError: it is of a family that is not taught, or not made for what is to be taught.
     """
     described = config.model
     if isinstance(described, SavedModel):
         # A folder is read by its own family, whose name is in it.
-        model, saved = load(hub.local(described.start), device="cpu")
+        model, saved = load(hub.saved(described.start), device="cpu")
         kind = family(model.config.model_type)
         kind.check(model, saved, f"model.start {described.start!r}", config.data)
         if config.run.frozen == "float32":
@@ -94,6 +96,20 @@ def make_encoder(processor: Any, model: PreTrainedModel, config: TrainConfig) ->
     )
 
 
+def make_plan(config: TrainConfig, mix: Mix, accelerator: Accelerator) -> Plan:
+    """Make the plan by which this process learns its part of the records."""
+    return Plan(
+        records=sum(draws for _, draws in mix.shares),
+        batch_size=config.run.batch_size,
+        micro_batch_size=config.run.micro_batch_size,
+        seed=config.run.seed,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+        shares=mix.shares,
+        lengths=mix.lengths,
+    )
+
+
 def make_batches(
     config: TrainConfig, mix: Mix, encoder: Encoder, plan: Plan, *, start: int
 ) -> Iterator[Laid]:
@@ -101,8 +117,9 @@ def make_batches(
 
     Worker processes begin at once. What is returned may be gone through by another thread.
     """
-    # A tokenizer is set before each text to take special tokens for text or not, so whoever encodes beside others has one of his own.
-    encoder = deepcopy(encoder)
+    # A tokenizer is set before each text to take special tokens for text or not, so a thread needs one of its own.
+    if not config.data.workers:
+        encoder = deepcopy(encoder)
     examples = Examples(mix, encoder, cache_bytes=config.data.picture_cache_mb << 20)
     loader = DataLoader(
         Told(examples, skips=config.data.skip_bad > 0),

@@ -35,8 +35,8 @@ class Data:
     max_tokens: int = 512
     """Tokens of one example; what is longer is cut."""
     max_row_tokens: int | None = None
-    """Tokens of one row, at most, into which a micro batch's examples are packed, none seeing another; absent: every example has a
-    row of its own, and padding. What is learned is the same."""
+    """Tokens of one row, at most, into which a micro batch's examples are packed, none seeing another; absent, or 0: every example has
+    a row of its own, and padding. What is learned is the same."""
     loss_mean: Literal["tokens", "groups"] = "tokens"
     """Of what the loss is a mean. `tokens`: of all taught tokens of a step, each counted with its group's loss_weight. `groups`: each
     group has a mean over its own taught tokens of a step, and the loss is the sum of these, each times its group's loss_weight."""
@@ -52,13 +52,17 @@ class Data:
     of that side; empty: as they come."""
     decode: Literal["good", "exact"] = "good"
     """`exact`: Pillow's values; `good`: the fastest way there, where JPEGs shrink some values are a step of 255 off."""
-    picture_cache_mb: int = 256
-    """MiB of decoded and resized pictures kept in memory, per process."""
+    picture_cache_mb: int = 16
+    """MiB of decoded and resized pictures kept in memory, per process; more pays where all of them then fit."""
     skip_bad: int = 0
     """Records of a run that may be left out because they cannot be taught: an unreadable picture, marks for other pictures than there
     are. They are listed in skipped.jsonl, nothing takes their place, and above this number the run stops."""
 
     def __post_init__(self) -> None:
+        if (
+            self.max_row_tokens == 0
+        ):  # an override can take packing from a recipe, for it cannot take a line away
+            object.__setattr__(self, "max_row_tokens", None)
         at_least(1, self, "data", "max_tokens", "max_row_tokens", "video_frames")
         at_least(0, self, "data", "workers", "worker_timeout", "picture_cache_mb", "skip_bad")
         if self.yaml and self.groups:
@@ -131,6 +135,9 @@ class Optim:
     warmup_ratio: float = 0.0
     """In place of warmup_steps, the share of all steps."""
     weight_decay: float = 0.1
+    decay: Literal["maps", "published"] = "maps"
+    """Which trained weights it makes smaller: `maps`, those of linear maps and convolutions; `published`, as with the published models,
+    those in gated cross-attention alone, so nothing of Fuyu."""
     beta1: float = 0.9
     beta2: float = 0.95
     max_grad_norm: float = 1.0
@@ -191,9 +198,21 @@ class Objective:
             raise RecipeError(
                 f"objective.label_smoothing is {self.label_smoothing}, but must be below 0.5: a half says nothing, and more the opposite"
             )
+        mine = {name: getattr(self, name) for name in _KINDS.get(self.kind, ())}
+        weights = [value for name, value in mine.items() if name.endswith("_weight")]
+        if weights and not any(weights):
+            raise RecipeError(
+                f"all weights of objective.kind = {self.kind!r} are 0, so nothing would be learned"
+            )
         for setting in fields(self):
+            if getattr(self, setting.name) == setting.default:
+                continue
+            if setting.name == "beta" and self.kind == "answers":
+                raise RecipeError(
+                    "objective.beta is of the kinds that compare answers, and objective.kind is 'answers'"
+                )
             of = next((kind for kind, names in _KINDS.items() if setting.name in names), None)
-            if of and of != self.kind and getattr(self, setting.name) != setting.default:
+            if of and of != self.kind:
                 raise RecipeError(
                     f"objective.{setting.name} belongs to objective.kind = {of!r}, and here it is {self.kind!r}"
                 )
@@ -330,6 +349,10 @@ class TrainConfig:
                 f"data.max_row_tokens is {self.data.max_row_tokens}, but the {self.objective.together} answers of a record share a row "
                 f"with objective.kind = {self.objective.kind!r}, and each may have data.max_tokens = {self.data.max_tokens}; "
                 f"set at least {together}"
+            )
+        if self.data.loss_mean == "groups" and self.objective.kind != "answers":
+            raise RecipeError(
+                f"data.loss_mean = 'groups' belongs to objective.kind = 'answers', and here it is {self.objective.kind!r}"
             )
         if not self.lora.r and not self.trainable.parts:
             raise RecipeError(

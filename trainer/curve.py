@@ -100,7 +100,7 @@ def draw_curve(
         )
     _scale(axes, [*losses, *(held_out or {}).values()])
     axes.set_xlim(min(1, entries[0].step), max(2, entries[-1].step))
-    axes.set_ylabel("loss" if names else "loss per taught token")
+    axes.set_ylabel(f"loss per {_unit(names)}")
     axes.set_title(title, loc="left", fontsize=13, pad=24, parse_math=False)
     axes.text(
         0.0,
@@ -119,9 +119,11 @@ def draw_curve(
         if group is shares:
             below.set_ylim(-0.03, 1.03)
     for one in plots:
-        one.legend(
-            frameon=False, fontsize=None if one is axes else 8, ncols=1 if one is axes else 4
-        )
+        if one is axes:
+            one.legend(frameon=False)
+        else:  # above what it explains, for lines go everywhere
+            place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderpad": 0}
+            one.legend(frameon=False, fontsize=8, ncols=4, **place)
         one.grid(which="major", color="#e4e4e4", linewidth=0.8)
         one.set_axisbelow(True)
         one.spines[["top", "right"]].set_visible(False)
@@ -132,6 +134,13 @@ def draw_curve(
         warnings.simplefilter("ignore", UserWarning)
         figure.savefig(staged, format="png")
     staged.replace(path)
+
+
+def _unit(figures: Sequence[str]) -> str:
+    """Return of what a loss is the mean; objectives are told apart by what they measure beside it."""
+    if "kl" in figures:
+        return "answer"
+    return "pair" if "rewards/margin" in figures else "taught token"
 
 
 def _scale(axes: Any, losses: Sequence[float]) -> None:

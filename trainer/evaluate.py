@@ -26,7 +26,6 @@ from torch import nn
 
 from mimicit.errors import DatasetError, MimicitError, RecipeError
 from mimicit.media.picture import decode
-from mimicit.snapshot import freeze
 from mimicit.store import Store
 from trainer import report
 from trainer.chat import Chat, Sampling
@@ -42,9 +41,12 @@ from trainer.rows import Rows
 from trainer.samples import Asked, write_page
 from trainer.sources.base import Conversation, Shown
 from trainer.sources.mix import Mix, Part
+from trainer.sources.pins import NO_PINS, Pins
 from trainer.sources.snapshot import SnapshotSource
 from trainer.strategy import Strategy
 
+HELD_OUT = "evaluate.where"
+"""What the held-out records are called beside the parts of a mix."""
 THUMBNAIL = 160
 """Pixels of the longer side of a picture in samples.html."""
 PICTURES = 4
@@ -70,8 +72,13 @@ class Look:
     """Records that cannot be an example."""
 
 
-def open_held_out(config: TrainConfig, dataset: Path) -> Mix | None:
+def open_held_out(config: TrainConfig, dataset: Path, pins: Pins = NO_PINS) -> Mix | None:
     """Freeze what is held out, if anything is.
+
+    Args:
+        config: Of the run.
+        dataset: The command's dataset folder.
+        pins: Of the run, if it goes on: it looks at the records that it began with.
 
     Raises:
         RecipeError: nothing is, though it should.
@@ -80,11 +87,13 @@ def open_held_out(config: TrainConfig, dataset: Path) -> Mix | None:
     if not config.evaluate.where:
         return None
     try:
-        snapshot = freeze(Store.open(dataset), where=config.evaluate.where)
+        snapshot = replace(pins, say=None).freeze(
+            HELD_OUT, Store.open(dataset), where=config.evaluate.where
+        )
     except DatasetError as error:
         raise RecipeError(f"evaluate.where holds nothing out: {error}") from error
     source = SnapshotSource(snapshot, pictures=config.data.pictures)
-    return Mix([Part("held out", source, draws=len(source))])
+    return Mix([Part(HELD_OUT, source, draws=len(source))])
 
 
 class Looks:
@@ -291,7 +300,8 @@ def _once(run: Beginning, mix: Mix) -> Beginning:
         lengths=mix.lengths,
     )
     steps = replace(run.config.run, steps=plan.steps_per_epoch, epochs=None)
-    config = replace(run.config, run=steps)
+    # What cannot be an example is left out of looks, whatever training does with it.
+    config = replace(run.config, run=steps, data=replace(run.config.data, skip_bad=len(mix)))
     return replace(run, mix=mix, plan=plan, config=config, folder=run.folder / "held_out")
 
 

@@ -13,6 +13,8 @@ _OF_RECORDS = ("where", "pictures", "frames", "in_context", "turns", "task_descr
 _OF_SHARDS = ("max_tokens", "min_similarity")
 _OF_DOCUMENTS = ("images", "max_pictures", "min_picture_bytes", "matching", "keep_lone")
 """Settings of groups of one kind, or, those of shards, of pairs and documents."""
+MOST_PICTURES = 1_000
+"""Of one document; each takes four bytes in the index of every other one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +36,7 @@ class Group:
     num_samples: int | None = None
     """Records that an epoch takes of this group, in place of `weight`."""
     loss_weight: float = 1.0
-    """How much each of its taught tokens counts in the loss."""
+    """How much each of its taught tokens counts in the loss; with `data.loss_mean = "groups"`, how much their mean does."""
     pictures: Literal["frames", "media"] | None = None
     """As `data.pictures`, which it replaces here."""
     frames: int | None = None
@@ -52,8 +54,8 @@ class Group:
     """Pictures less like their text are left out; absent: 0.24 for documents, nothing for pairs, whose JSON may say `similarity`."""
     max_pictures: int = 6
     """Of one document: the first ones of those that are left."""
-    min_picture_bytes: int = 10_000
-    """Of documents: smaller files are left out, as icons and buttons."""
+    min_picture_bytes: int = 11_000
+    """Of documents: smaller files are left out, as icons and buttons; published runs took 11 kB and more."""
     matching: Literal["stated", "assigned"] = "stated"
     """Of documents: which sentence is a picture's. `stated`: the one that its `matched_text_index` names. `assigned`: as OpenFlamingo
     did, each another one, so that `similarity_matrix` has the largest sum; needs scipy."""
@@ -64,6 +66,10 @@ class Group:
         at_least(0, self, "data.groups", "weight", "loss_weight", "in_context")
         at_least(1, self, "data.groups", "num_samples", "frames", "max_pictures", "max_tokens")
         at_least(0, self, "data.groups", "min_picture_bytes", "keep_lone")
+        if self.max_pictures > MOST_PICTURES:
+            raise RecipeError(
+                f"data.groups.max_pictures is {self.max_pictures}, but must be at most {MOST_PICTURES:,}"
+            )
         given = [name for name in ("dataset", "shards", "documents") if getattr(self, name)]
         if len(given) > 1:
             raise RecipeError(f"a group is of one kind, but this one has {' and '.join(given)}")

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import httpx
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from trainer.errors import CheckpointError
 from trainer.known import KNOWN
+from trainer.published.configs import is_ours
 from trainer.published.reading import read_json
 
 SETTINGS = ["*.json", "*.txt", "tokenizer.model"]
@@ -26,6 +26,11 @@ _FOLDERS = ["*/*"]
 
 def is_folder(name: str) -> bool:
     return Path(name).expanduser().is_dir()
+
+
+def is_name(name: str) -> bool:
+    """Tell whether this can only be a name on the Hub."""
+    return not is_folder(name) and _NAME.fullmatch(name) is not None
 
 
 def local(name: str, *, weights: bool = True) -> Path:
@@ -46,6 +51,22 @@ def local(name: str, *, weights: bool = True) -> Path:
     if not any(folder.glob("*.safetensors")):
         folder = _fetched(name, [*SETTINGS, "*.bin"])
     return folder
+
+
+def saved(name: str) -> Path:
+    """Return the folder of a whole model that loads as it is, fetched if need be; who reads it says if there is none.
+
+    Raises:
+        CheckpointError: it is not there; or it is an Otter of the published layout, which is not fetched in vain.
+    """
+    if is_name(name):
+        config = read_json(local(name, weights=False) / "config.json")
+        if config.get("model_type") in ("otter", "flamingo") and not is_ours(config):
+            raise CheckpointError(
+                f"{name!r} on the Hub is of the published layout: `hf download {name} --local-dir published`, then "
+                "`syphus checkpoint convert published -o converted`, and start from that: --set model.start=converted"
+            )
+    return local(name) if is_name(name) else Path(name).expanduser()
 
 
 def config_of(name: str) -> Mapping[str, Any]:
@@ -75,7 +96,7 @@ def _asked(name: str, ask: Callable[[], Path]) -> Path:
         )
     try:
         return ask()
-    except (OSError, ValueError, HfHubHTTPError, HFValidationError, httpx.HTTPError) as error:
+    except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
         said = " ".join(str(error).split())
         raise CheckpointError(
             f"there is no folder {name!r}, and it cannot be had from the Hub: {said[:200]}"

@@ -208,7 +208,11 @@ def raise_together(accelerator: Accelerator, error: MimicitError | None) -> NoRe
 
 
 def leave() -> NoReturn:
-    """End a process about whose error the leading one tells."""
+    """End a process about whose error the leading one tells.
+
+    Raises:
+        SystemExit: always; `launch.end` says how such a process ends.
+    """
     sys.exit(1)
 
 

@@ -27,8 +27,6 @@ SHORTEST = 0.25
 """Of the length that a recipe allows, examples are taken to have at least this."""
 TAUGHT = 0.5
 """Of an example's tokens, those that are taken to be taught."""
-ANSWERS = {"answers": 1, "dpo": 2, "mpo": 2, "kto": 2, "mdpo": 3}
-"""Examples that a record makes, by objective."""
 SHARED = ("fsdp2", "zero1", "zero2", "zero3")
 HELD = {"cpu": 1.4, "cuda": 1.1}
 """What activations take of memory, beside their own size: what was given back, and does not fit what is asked for next. Measured for
@@ -118,10 +116,10 @@ def need(config: TrainConfig, *, kind: Kind, devices: int = 1, memory: int | Non
     Raises:
         MimicitError: the recipe's model is not there.
     """
-    return _need(outline(config), config, kind=kind, devices=devices, memory=memory)
+    return need_of(outline(config), config, kind=kind, devices=devices, memory=memory)
 
 
-def _need(
+def need_of(
     model: PreTrainedModel, config: TrainConfig, *, kind: Kind, devices: int, memory: int | None
 ) -> Need:
     half = config.run.precision in ("bf16", "fp16") or (
@@ -184,13 +182,14 @@ def shown(config: TrainConfig) -> Shown:
         (min(group.max_tokens or data.max_tokens, data.max_tokens) for group in groups),
         default=data.max_tokens,
     )
-    examples = config.run.micro_batch_size * ANSWERS[config.objective.kind]
+    examples = config.run.micro_batch_size * config.objective.together
     pictures = max((_pictures(group) for group in groups), default=1)
     media = max((_media(group) for group in groups), default=1)
     tokens = examples * longest
     if data.max_row_tokens is not None and tokens > data.max_row_tokens:
         tokens = data.max_row_tokens
-        examples = max(1, tokens // longest)
+        # Short ones fill a row with more pictures.
+        examples = min(examples, max(1, int(tokens / (longest * SHORTEST))))
     return Shown(
         tokens=tokens,
         taught=max(1, int(tokens * TAUGHT)),
@@ -334,7 +333,7 @@ def _more_devices(config: TrainConfig, there: There) -> Iterator[str]:
         shared = replace(config, run=replace(config.run, strategy="fsdp2"))
     model = outline(shared)
     for devices in WORLDS:
-        wanted = _need(model, shared, kind=there.kind, devices=devices, memory=None)
+        wanted = need_of(model, shared, kind=there.kind, devices=devices, memory=None)
         if devices > there.devices and wanted.whole <= there.memory:
             yield f"run.strategy={shared.run.strategy} over {devices} such GPUs ({size(wanted.whole)} each)"
             return

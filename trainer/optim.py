@@ -1,6 +1,7 @@
 """What moves the weights, and how fast."""
 
 import math
+import re
 from dataclasses import replace
 
 import torch
@@ -9,22 +10,29 @@ from torch import nn
 from trainer.config import Optim, Run
 from trainer.trainable import taught_rows
 
+PUBLISHED = re.compile(r"gated_cross_attn_layer(?!.*(ff_gate|attn_gate|norm|bias))")
+"""Names of what the published code decayed: so in Otter the norm before a feed-forward, too, and in Idefics the gates; of Fuyu nothing."""
+
 
 def make_optimizer(model: nn.Module, config: Optim) -> torch.optim.AdamW:
-    """Decay the weights of linear maps and convolutions; norms, gates, biases, embeddings and latents keep their size."""
+    """Decay what `optim.decay` says; norms, gates, biases, embeddings and latents keep their size."""
     decayed: list[nn.Parameter] = []
     kept: list[nn.Parameter] = []
     seen: set[nn.Parameter] = set()
+    names = {parameter: name for name, parameter in model.named_parameters()}
     # Embeddings first, so that an output layer that shares their weight is not decayed either.
     for module in sorted(model.modules(), key=lambda part: not isinstance(part, nn.Embedding)):
         for parameter in module.parameters(recurse=False):
             if parameter in seen or not parameter.requires_grad:
                 continue
             seen.add(parameter)
-            is_map = isinstance(module, nn.Linear | nn.Conv2d) and parameter.ndim >= 2
-            # Decay would move the rows that are not taught.
-            is_map = is_map and taught_rows(parameter) is None
-            (decayed if is_map else kept).append(parameter)
+            if config.decay == "published":
+                decays = PUBLISHED.search(names[parameter]) is not None
+            else:
+                is_map = isinstance(module, nn.Linear | nn.Conv2d) and parameter.ndim >= 2
+                # Decay would move the rows that are not taught.
+                decays = is_map and taught_rows(parameter) is None
+            (decayed if decays else kept).append(parameter)
     return torch.optim.AdamW(
         [
             {"params": decayed, "weight_decay": config.weight_decay},

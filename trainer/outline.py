@@ -62,10 +62,8 @@ def _bare(config: TrainConfig) -> PreTrainedModel:
 
 
 def _saved(start: str) -> PreTrainedModel:
-    if hub.is_folder(start):
-        values = hub.config_of(str(model_folder(Path(start))))
-    else:
-        values = hub.config_of(start)
+    at = start if hub.is_name(start) else str(model_folder(Path(start).expanduser()))
+    values = hub.config_of(at)
     kind = values.get("model_type")
     if kind not in FAMILIES:
         raise CheckpointError(

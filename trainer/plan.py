@@ -48,7 +48,7 @@ class Plan:
     def steps(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Return what `step` gives for several steps, one behind the other, and how many records each has; far sooner."""
         each = self.steps_per_epoch
-        numbers, sizes = [], []
+        numbers, sizes = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for epoch in range(start // each, -(-stop // each)):
             first, last = max(start - epoch * each, 0), min(stop - epoch * each, each)
             ends = np.minimum(np.arange(first, last + 1) * self.batch_size, self.records)
@@ -60,7 +60,9 @@ class Plan:
     def micro_batches(self, step: int) -> list[list[int]]:
         """Return this device's part of a step, forward by forward."""
         everyone = self.step(step)
-        if self.lengths is not None and len(everyone) > min(self.micro_batch_size, self.world):
+        # Records of one forward, and one each for every device, have no order that matters.
+        at_once = self.world if self.world > 1 else self.micro_batch_size
+        if self.lengths is not None and len(everyone) > at_once:
             lengths = self.lengths(everyone)
             everyone = [everyone[at] for at in np.argsort(-lengths, kind="stable")]
         everyone += [FILLER] * (-len(everyone) % self.world)
@@ -76,9 +78,11 @@ class Plan:
             here = (slots >= slot) & (slots < slot + draws)
             passes, places = np.divmod(slots[here] - slot + epoch * draws, size)
             taken = np.empty_like(places)
-            for one in np.unique(passes):
-                of_it = passes == one
-                taken[of_it] = shuffled(places[of_it], size, self.seed, int(one), nth, 1)
+            order = np.argsort(passes, kind="stable")
+            for of_it in np.split(order, np.flatnonzero(np.diff(passes[order])) + 1):
+                if of_it.size:
+                    one = int(passes[of_it[0]])
+                    taken[of_it] = shuffled(places[of_it], size, self.seed, one, nth, 1)
             found[here] = record + taken
             slot, record = slot + draws, record + size
         return found

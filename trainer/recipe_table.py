@@ -6,7 +6,7 @@ from pathlib import Path
 import trainer  # noqa: F401 - before torch
 from mimicit.errors import MimicitError
 from trainer import trainable
-from trainer.memory import GIB, need
+from trainer.memory import GIB, need_of
 from trainer.outline import outline
 from trainer.recipe import read_recipe
 from trainer.recipe_text import shipped
@@ -29,8 +29,9 @@ def table() -> str:
             config = read_recipe(name)
         except MimicitError:  # it names no model before it is told one
             continue
-        whole = trainable.table(outline(config))[-1]
-        one, many = (need(config, kind="cuda", devices=n, memory=DEVICE) for n in SIZES)
+        model = outline(config)
+        whole = trainable.table(model)[-1]
+        one, many = (need_of(model, config, kind="cuda", devices=n, memory=DEVICE) for n in SIZES)
         cells = [
             f"`{name}`",
             f"{whole.parameters / 1e9:,.2f} G",

@@ -63,6 +63,11 @@ class RunFolder:
         self.model = path / "model"
         self.curve = path / "loss.png"
         self.summary = path / "run.json"
+        self._is_locked = False
+
+    @property
+    def has_begun(self) -> bool:
+        return self.settings.exists()
 
     @property
     def is_finished(self) -> bool:
@@ -71,7 +76,7 @@ class RunFolder:
     @property
     def sources(self) -> dict[str, str]:
         """Return the snapshots that the run began with, by the parts of its mix; none, if it has not begun."""
-        if not self.settings.exists():
+        if not self.has_begun:
             return {}
         theirs = self._theirs()
         sources: dict[str, str] = theirs.get("sources") or {"accepted": theirs["snapshot"]}
@@ -99,8 +104,8 @@ class RunFolder:
         mine = _plain({**asdict(config), "snapshot": snapshot, "sources": dict(sources or {})})
         if leads:
             self._need_no_other()
-            self._lock()
-        if not self.settings.exists():
+            self.lock()
+        if leads and not self.has_begun:
             write_json(self.settings, mine)
             return
         theirs = self._theirs()
@@ -130,7 +135,7 @@ class RunFolder:
         return theirs
 
     def _need_no_other(self) -> None:
-        if self.settings.exists() or not self.path.exists():
+        if self.has_begun or not self.path.exists():
             return
         # A kill may have left what comes before the settings.
         mine = {".lock", f".{self.settings.name}"}
@@ -140,11 +145,16 @@ class RunFolder:
                 "choose another output folder"
             )
 
-    def _lock(self) -> None:
+    def lock(self) -> None:
         """Let no other process train here until this one ends.
 
         The lock is the process's and not its children's, so that a run can go on at once where a killed one's workers still end.
+
+        Raises:
+            RunFolderError: another one does.
         """
+        if self._is_locked:
+            return
         with written(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             held = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -157,6 +167,7 @@ class RunFolder:
             ) from None
         except OSError:
             pass  # a file system without locks
+        self._is_locked = True
 
     def read_summary(self) -> dict[str, Any]:
         summary: dict[str, Any] = json.loads(self.summary.read_text(encoding="utf-8"))

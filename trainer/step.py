@@ -15,6 +15,7 @@ from trainer.errors import NonFiniteLossError
 from trainer.machine import of_all, raise_together
 from trainer.measure import Meter
 from trainer.objectives import Objective
+from trainer.optim import learning_rate
 from trainer.plan import Plan
 from trainer.report import StepLog
 from trainer.rows import Rows
@@ -31,7 +32,6 @@ def train_step(
     objective: Objective,
     *,
     step: int,
-    lr: float,
     meter: Meter,
 ) -> StepLog:
     """Update the weights once. The loss is a mean over the whole step, however it is cut into forwards and spread over processes.
@@ -41,6 +41,7 @@ def train_step(
         MimicitError: a process has no data, and says why; all of them stop.
     """
     accelerator = strategy.accelerator
+    lr = learning_rate(step, steps=config.run.steps, config=config.optim)
     began = time.perf_counter()
     # What dropout leaves out is a function of the step and the process, so that a resumed run does the same.
     torch.manual_seed(step_seed(config.run.seed, step, accelerator.process_index))

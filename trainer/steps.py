@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from mimicit.catalog_tables import TRAINING
-from mimicit.errors import DatasetError, MimicitError
+from mimicit.errors import MimicitError
 from mimicit.migrations import MARKER
 from mimicit.store import Store
 from trainer.plan import Plan
@@ -111,7 +111,7 @@ class Steps:
 
     def end(self) -> None:
         """Bring the catalog up to date; if that cannot be now, whoever reads it next does it, or is told why not."""
-        with suppress(DatasetError):
+        with suppress(MimicitError, OSError):
             Store.open(self.dataset).refresh()
 
     def _row(self, entry: StepLog, skipped: Sequence[str] = ()) -> dict[str, Any]:

@@ -236,9 +236,7 @@ def _share(trained: int, parameters: int) -> str:
 
 def as_lines(rows: Sequence[PartRow]) -> list[str]:
     """Lay the table out for people, one line a part."""
-    cells = [
-        ("part", "tensors", "parameters", "trained", "share", "dtype", "weights", "to train it")
-    ]
+    cells = [("part", "tensors", "parameters", "trained", "share", "dtype", "weights", "training")]
     cells += [
         (
             row.part,

@@ -101,6 +101,9 @@ def test_a_predicate_over_other_tables_looks_at_their_files(counted):
         "current_date > DATE '2000-01-01'",
         "id NOT IN (SELECT id FROM provenance WHERE cost_usd > 1)",
         "NOT EXISTS (FROM steps)",
+        "id NOT IN (SELECT record FROM step_records)",
+        "NOT EXISTS (SELECT 1 FROM _parts WHERE part LIKE 'training%')",
+        "id IN (SELECT id FROM accepted USING SAMPLE 100 ROWS)",
     ],
 )
 def test_what_may_say_another_thing_tomorrow_is_frozen_each_time(counted, where):
@@ -108,6 +111,30 @@ def test_what_may_say_another_thing_tomorrow_is_frozen_each_time(counted, where)
     assert len(freeze(store, where=where)) == 4
     freeze(store, where=where)
     assert len(calls) == 2
+
+
+def test_words_that_name_tables_elsewhere_are_mere_words(counted):
+    store, calls = counted
+    where = "answer NOT LIKE '%steps sent in a sample of batches%'"
+    freeze(store, where=where)
+    freeze(store, where=where)
+    assert len(calls) == 1
+
+
+def test_a_selection_of_what_no_step_has_used_follows_the_runs(counted):
+    """Whatever training wrote since is no part of the dataset's own files."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    store, _ = counted
+    where = "id NOT IN (SELECT record FROM step_records)"
+    assert len(freeze(store, where=where)) == 4
+    training = store.path / "training"
+    (training / "run-1").mkdir(parents=True)
+    uses = {"run": ["r"], "step": [1], "record": ["LACONV_INS_001_00"]}
+    pq.write_table(pa.table(uses), training / "run-1" / "k-000000001.parquet")
+    (training / "run-1.jsonl").write_text('{"run": "r", "step": 1, "loss": 1.0}\n')
+    assert len(freeze(store, where=where)) == 3
 
 
 def test_a_snapshot_that_was_deleted_is_frozen_again(counted):

@@ -26,13 +26,14 @@ SMALL = (
     "model.text.hidden_size=48",
     "model.text.intermediate_size=64",
     "model.text.num_hidden_layers=2",
+    "data.max_row_tokens=0",
     "optim.lr=5e-3",
     "optim.warmup_steps=2",
     "run.steps=8",
     "run.batch_size=4",
     "run.micro_batch_size=4",
 )
-"""Overrides that make the recipe otter_tiny take milliseconds a step."""
+"""Overrides that make the recipe otter_tiny take milliseconds a step, padded: tests that pack say so."""
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,8 @@ def main(dataset, recipe, *overrides):
         train(out=Path(out) / "run", overrides=overrides, **silent)
         took = status("VmHWM") - before
     wanted = need(read_recipe(recipe, overrides), kind="cpu")
-    print(json.dumps({"took": took, "estimated": wanted.whole, "parts": str(wanted)}))
+    found = {"took": took, "estimated": wanted.whole, "parts": str(wanted)}
+    sys.stdout.write(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":

@@ -210,7 +210,7 @@ def test_workers_read_the_same_whether_forked_or_spawned(album, processor, metho
             num_workers=workers,
             multiprocessing_context=method if workers else None,
         ))
-        for workers in (0, 2)
+        for workers in (0, 2 if method == "fork" else 1)
     )  # fmt: skip
     assert len(alone) == len(list(sampler))
     for one, other in zip(alone, together, strict=True):

@@ -35,6 +35,7 @@ RUNS = {
     "masked": ("otter_tiny", [*SMALL, *SHORT, "data.max_tokens=16"]),
     "checkpointed": ("otter_tiny", [*SMALL, *SHORT, "run.gradient_checkpointing=true"]),
     "lora": ("otter_tune", [*TUNE, "lora.r=2", "lora.dropout=0.0", "trainable.parts=perceiver,gates"]),
+    "half": ("otter_tune", [*TUNE, "lora.r=2", "lora.dropout=0.0", "trainable.parts=perceiver,gates", "run.frozen=bf16", "run.precision=bf16"]),
     "rows": ("otter_tune", [*TUNE, "trainable.parts=perceiver,gates,new_tokens"]),
 }  # fmt: skip
 

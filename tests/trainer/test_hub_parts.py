@@ -336,17 +336,20 @@ from trainer.recipe import read_recipe
 described = read_recipe(sys.argv[1], sys.argv[2:]).model
 model = otter.make_model(described, otter.make_processor(described, list))
 print(type(model.lang_encoder).__name__, sum(w.numel() for w in model.parameters()))
-try:
-    hub.local("someone/else")
-except Exception as error:
-    print(type(error).__name__, error)
+for ask in (hub.local, hub.saved):
+    try:
+        ask("someone/else" if ask is hub.local else "someone/otter")
+    except Exception as error:
+        print(type(error).__name__, error)
 """
 
 
 def test_names_on_the_hub_are_read_from_its_cache(parts, recipe, tmp_path):
     """As after `hf download`: the cache's folders, and no network. Only what is needed is taken."""
     cache = tmp_path / "hf" / "hub"
-    for name in ("tower", "llama", "words"):
+    (parts / "otter").mkdir(exist_ok=True)
+    (parts / "otter" / "config.json").write_text('{"model_type": "otter"}')
+    for name in ("tower", "llama", "words", "otter"):
         home = cache / f"models--someone--{name}"
         (home / "refs").mkdir(parents=True)
         (home / "refs" / "main").write_text("0" * 40)
@@ -363,8 +366,11 @@ def test_names_on_the_hub_are_read_from_its_cache(parts, recipe, tmp_path):
     )  # fmt: skip
     model, _ = built(recipe, parts)
     whole = sum(weight.numel() for weight in model.parameters())
-    first, second = made.stdout.splitlines()
+    first, second, third = made.stdout.splitlines()
     assert first == f"LlamaForCausalLM {whole}"
     assert second.startswith(
         "CheckpointError there is no folder 'someone/else', and it cannot be had from the Hub"
+    )
+    assert third.startswith(
+        "CheckpointError 'someone/otter' on the Hub is of the published layout: `hf download"
     )

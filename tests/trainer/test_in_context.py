@@ -123,6 +123,25 @@ def test_rejected_records_are_no_examples(tmp_path):
     assert [turn.question for turn in source[0].turns] == ["What is 2?", "What is 0?"]
 
 
+def test_held_out_records_are_no_examples_for_their_answers_are_taught(store):
+    held_out = "id = 'LA_INS_1' -- and no other"
+    data = Data(groups={"all": Group(where="id IN ('LA_INS_0', 'LA_INS_1')", in_context=8)})
+    everything = open_mix(data, store.path).parts[0].source
+    source = open_mix(data, store.path, without=held_out).parts[0].source
+
+    assert [one.id for one in source] == ["LA_INS_0"]
+    assert [turn.question for turn in source[0].turns] == [
+        "What is 3?", "What is 2?", "What is 0?",
+    ]  # fmt: skip
+    assert "LA_INS_1" not in source.snapshot.ids(range(source.snapshot.rows))
+    assert source.snapshot.manifest["not_there"] == 1, "it is there, but held out"
+    assert source.digest != everything.digest
+    # What was frozen of the same selection is not taken for that of other held-out records.
+    others = open_mix(data, store.path, without="id IN ('LA_INS_1', 'LA_INS_3')").parts[0].source
+    assert [turn.question for turn in others[0].turns] == ["What is 2?", "What is 0?"]
+    assert len(freeze(store, where=held_out)) == 1
+
+
 def test_all_answers_are_taught_and_each_mark_has_its_picture(store):
     source = opened(store, where="id = 'LA_INS_0'", in_context=8)
     processor = otter_processor(source.snapshot, image_size=16)
@@ -215,10 +234,31 @@ def test_records_outside_conversations_are_conversations_of_one_turn(store):
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 4, 65_536])
-def test_conversations_do_not_end_where_batches_of_rows_do(store, monkeypatch, batch):
-    monkeypatch.setattr("trainer.sources.snapshot.BATCH_ROWS", batch)
+def test_conversations_do_not_end_where_batches_of_rows_do(tmp_path, monkeypatch, batch):
+    monkeypatch.setattr("mimicit.freezing.BATCH_ROWS", batch)
+    monkeypatch.setattr("mimicit.snapshot.BATCH_ROWS", batch)
+    store = Store.open(tmp_path / "dataset", create=True)
+    talks = [None, "A_INS_a", "A_INS_a", "A_INS_a", "A_INS_b", None, None, "A_INS_z", "A_INS_z"]
+    store.add([
+        record(n, id=f"{talk or 'B_INS'}_{n}", image_ids=(), conversation=talk, turn=talk and n)
+        for n, talk in enumerate(talks)
+    ])  # fmt: skip
     source = opened(store, turns="conversation")
-    assert np.diff(source._starts).tolist() == [1, 1, 1, 1, 1, 3, 1]
+    sizes = [len(source[n].turns) for n in range(len(source))]
+    assert sizes == [3, 1, 2, 1, 1, 1]
+    asked = [int(turn.question[8:-1]) for n in range(6) for turn in source[n].turns]
+    assert asked == [1, 2, 3, 4, 7, 8, 0, 5, 6]
+    assert source.lengths([2, 0]).tolist() == [
+        2 * len("What is 7?It is 7."),
+        3 * len("What is 7?It is 7."),
+    ]
+
+
+def test_one_row_is_one_conversation(tmp_path):
+    store = Store.open(tmp_path / "dataset", create=True)
+    store.add([record(0, image_ids=())])
+    source = opened(store, turns="conversation")
+    assert (len(source), source[0].id) == (1, "LA_INS_0")
 
 
 @pytest.mark.parametrize(("frames", "chosen"), [(1, [0]), (2, [0, 4]), (3, [0, 2, 4]), (7, [0, 0, 1, 2, 2, 3, 4])])  # fmt: skip

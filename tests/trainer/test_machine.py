@@ -268,3 +268,16 @@ def test_a_process_that_is_killed_takes_the_others_with_it(dataset, tmp_path):
     said = (tmp_path / "said.txt").read_text()
     assert "of 2 was ended by SIGKILL, so the others end, too" in said
     assert not any(map(is_there, children))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a parent's end")
+def test_processes_whose_command_is_killed_save_and_end(dataset, tmp_path):
+    process, children = running(dataset, tmp_path / "run")
+    process.kill()
+    process.wait()
+
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and any(map(is_there, children)):
+        time.sleep(0.1)
+    assert not any(map(is_there, children))
+    assert (tmp_path / "run" / "checkpoints" / "latest").exists()

@@ -212,6 +212,27 @@ def test_log_probabilities_of_compared_answers_are_those_of_each_alone(kind):
     assert rows.record_ids == tuple(record.id for record in records)
 
 
+@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
+@pytest.mark.parametrize("kind", PAIRED)
+def test_what_is_compared_are_the_last_answers_and_their_ends(kind, packed):
+    """The tokens themselves, read back: no word of the turns before, and the end of the answer with it."""
+    made = make(kind)
+    records = [pair("a"), replace(talk(), rejected="Green."), pair("b", picture=None)]
+    encoder = encoder_of(made, max_row_tokens=600 if packed else None)
+    (rows,) = encoder.lay(encoded(encoder, numbered(*records)))
+    labels = rows.inputs()["labels"][:, 1:].flatten()
+    taught = labels[labels != IGNORED]
+
+    assert len(taught) == len(rows.places_K)
+    for row, number in enumerate(rows.numbers):
+        record = records[number]
+        for column, answer in enumerate((record.turns[-1].answer, record.rejected)):
+            ids = taught[rows.places_K == 2 * row + column].tolist()
+            assert len(ids) == rows.counts_PR[row, column]
+            assert ids[-1] == made.processor.end_id
+            assert made.processor.tokenizer.decode(ids[:-1]).strip() == answer
+
+
 @pytest.mark.parametrize("kind", PAIRED)
 def test_packed_and_padded_answers_have_the_same_log_probabilities(kind):
     made = make(kind)

@@ -111,6 +111,32 @@ def test_lengths_change_who_does_a_record_and_not_whether(shares, world, micro):
         assert all(FILLER <= n < total for n in by_length)
 
 
+@pytest.mark.parametrize(
+    ("batch", "micro", "world", "asks"),
+    [(6, 6, 1, False), (6, 5, 1, True), (6, 1, 6, False), (3, 8, 6, False), (7, 8, 6, True), (1, 1, 1, False)],
+)  # fmt: skip
+def test_lengths_are_asked_for_only_where_they_decide_something(batch, micro, world, asks):
+    """One forward, or one record for each device: there is nothing to deal."""
+    asked = []
+
+    def lengths(numbers):
+        asked.append(numbers)
+        return np.asarray(numbers)
+
+    plan_of([(42, 42)], batch=batch, micro=micro, world=world, lengths=lengths).micro_batches(0)
+    assert bool(asked) == asks
+
+
+@settings(deadline=None, max_examples=50)
+@given(shares=shares, start=st.integers(0, 40), count=st.integers(0, 40), seed=st.integers(0, 3))
+def test_several_steps_at_once_are_the_same_steps(shares, start, count, seed):
+    plan = plan_of(shares, seed=seed)
+    numbers, sizes = plan.steps(start, start + count)
+    steps = [plan.step(step) for step in range(start, start + count)]
+    assert sizes.tolist() == [len(one) for one in steps]
+    assert numbers.tolist() == [number for one in steps for number in one]
+
+
 @settings(deadline=None, max_examples=30)
 @given(shares=shares, stop=st.integers(1, 12), cut=st.integers(0, 12))
 def test_a_stopped_run_goes_on_where_it_was(shares, stop, cut):

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from mimicit.errors import RecipeError
 from mimicit.snapshot import freeze
 from mimicit.store import Store
 from syphus.cli import app
-from trainer.errors import RunFolderError, TrainingError
+from trainer import curve, memory
+from trainer.errors import RunFolderError, TrainingError, WorkerError
 from trainer.models.otter import Otter
 from trainer.models.otter_processor import OtterProcessor
 from trainer.objectives import compared, reference
@@ -28,12 +30,16 @@ from trainer.train import train
 from .comparisons import COMPARE, LAYOUTS, pairs
 from .family_lessons import SETTINGS
 from .lessons import lessons_of
+from .processes import one, together
 from .stopping import StopAfter
 
 torch.set_num_threads(1)
 KINDS = ("dpo", "mdpo", "mpo", "kto")
 FIRST = {"dpo": math.log(2), "mdpo": 3 * math.log(2), "kto": 0.5}
 """The loss of a step in which the model is its own reference."""
+
+ADAPTERS = ("lora.r=4", "lora.dropout=0", "trainable.parts=[]", "optim.lr=2e-2")
+"""The model without them is the reference."""
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +138,16 @@ def test_a_model_that_learned_from_pairs_looks_at_the_picture(twelve, tmp_path):
     assert (seen[0] - seen[1]).abs().min() > 1e-4
 
 
+def test_mdpo_makes_answers_less_likely_where_a_fragment_of_the_picture_is_shown(twelve, tmp_path):
+    """Its second and third term: what is right of a picture is not said without it, and becomes no less likely itself."""
+    settings = ("run.steps=20", "run.batch_size=12", "run.micro_batch_size=12", "optim.lr=4e-3")
+    run(twelve, tmp_path / "run", "objective.kind=mdpo", *settings)
+    figures = log(tmp_path / "run")[-1]["figures"]
+
+    assert figures["rewards/blind"] < figures["rewards/chosen"] - 1
+    assert figures["rewards/chosen"] > 0.5
+
+
 def test_turns_before_the_compared_answer_are_read(tmp_path):
     """LLaVA-RLHF's conversations: by the record alone, or with what was said before."""
     files = LAYOUTS["llava_rlhf"](tmp_path, 4)
@@ -174,6 +190,7 @@ def test_the_first_step_compares_the_model_with_itself(twelve, tmp_path, kind):
 
     assert entry["loss"] == pytest.approx(FIRST.get(kind, entry["loss"]), abs=1e-6)
     figures = entry["figures"]
+    assert curve._unit(figures) == ("answer" if kind == "kto" else "pair")
     assert figures["rewards/chosen"] == pytest.approx(0, abs=1e-5)
     assert figures["rewards/margin"] == pytest.approx(0, abs=1e-5)
 
@@ -301,13 +318,12 @@ def test_a_table_that_is_gone_or_of_other_records_stops_the_run(twelve, tmp_path
 
 def test_with_adapters_alone_the_model_without_them_is_the_reference(twelve, tmp_path):
     """No table; and the losses are those of a run that keeps one."""
-    adapters = ("lora.r=4", "lora.dropout=0", "trainable.parts=[]", "optim.lr=2e-2")
-    run(twelve, tmp_path / "off", *adapters)
+    run(twelve, tmp_path / "off", *ADAPTERS)
     assert not (tmp_path / "off" / "reference").exists()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("trainer.objectives.preference.WithoutAdapters", Kept)
         Kept.run = tmp_path / "off"
-        run(twelve, tmp_path / "kept", *adapters)
+        run(twelve, tmp_path / "kept", *ADAPTERS)
     assert len(Kept.table) > 0
 
     assert losses(tmp_path / "off")[0] == pytest.approx(math.log(2), abs=1e-6)
@@ -355,36 +371,49 @@ def assert_same_figures(one, other):
         assert next(pair) == pytest.approx(next(pair), abs=2e-4)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["kto"])
-def test_two_processes_learn_what_one_does(tmp_path, kind):
-    """Seven records in steps of five: devices have different numbers of pairs, one of them without a rejected answer."""
-    dataset = pairs(tmp_path / "dataset", records=7, without=(3,))
-    settings = [
-        *COMPARE,
-        f"objective.kind={kind}",
-        "run.steps=4",
-        "run.batch_size=5",
-        "run.micro_batch_size=2",
-    ]
-    run(dataset, tmp_path / "one", *settings)
-    script = tmp_path / "train.py"
-    script.write_text(
-        "from pathlib import Path\nfrom trainer.train import train\n"
-        f"train(recipe='otter_tiny', dataset=Path({str(dataset)!r}), out=Path({str(tmp_path / 'two')!r}), overrides={settings!r})\n"
-    )
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
-    with (tmp_path / "said.txt").open("w") as said:
-        done = subprocess.run(
-            [*command, str(script)], env=environment(), stdout=said, stderr=said, timeout=200
-        )
+SHARED = {
+    "dpo": ("run.strategy=ddp",),
+    "kto": ("run.strategy=ddp",),
+    "mpo": ("run.strategy=fsdp2",),
+    "mdpo": ("run.strategy=fsdp2",),
+    "dpo with adapters": ("run.strategy=ddp", *ADAPTERS),
+    "kto with adapters": ("run.strategy=fsdp2", *ADAPTERS),
+}
+"""Runs of two processes, by the objective and what else there is to it."""
 
-    assert done.returncode == 0, (tmp_path / "said.txt").read_text()[-3000:]
-    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=2e-5)
-    assert_same_figures(tmp_path / "two", tmp_path / "one")
-    tables = [np.load(tmp_path / out / "reference" / "log_probs.npy") for out in ("one", "two")]
-    np.testing.assert_allclose(*tables, atol=1e-4)
-    assert_same_weights(tmp_path / "two", tmp_path / "one", atol=1e-4, rtol=1e-3)
+
+@pytest.fixture(scope="module")
+def seven(tmp_path_factory):
+    """Steps of five give devices different numbers of pairs; one record has no rejected answer."""
+    return pairs(tmp_path_factory.mktemp("seven") / "dataset", records=7, without=(3,))
+
+
+@pytest.fixture(scope="module")
+def by_two(seven, tmp_path_factory):
+    """Do all those runs with two processes that are started once."""
+    folder = tmp_path_factory.mktemp("two")
+    runs = [one(seven, folder / name, *COMPARE, *by_five(name)) for name in SHARED]
+    together(2, folder / "said", runs)
+    return folder
+
+
+def by_five(name):
+    kind = name.split()[0]
+    kept = () if kind == "kto" else ('data.where="rejected IS NOT NULL"',)
+    settings = (f"objective.kind={kind}", "run.steps=3", "run.batch_size=5")
+    return (*settings, "run.micro_batch_size=2", *kept, *SHARED[name])
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_two_processes_learn_what_one_does(by_two, seven, tmp_path, name):
+    run(seven, tmp_path / "one", *by_five(name))
+
+    assert losses(by_two / name) == pytest.approx(losses(tmp_path / "one"), abs=2e-5)
+    assert_same_figures(by_two / name, tmp_path / "one")
+    tables = [out / "reference" / "log_probs.npy" for out in (by_two / name, tmp_path / "one")]
+    assert [table.exists() for table in tables] == ["adapters" not in name] * 2
+    if tables[0].exists():
+        np.testing.assert_allclose(*map(np.load, tables), atol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
@@ -419,6 +448,44 @@ def test_records_with_one_answer_can_be_left_out_and_are_counted(tmp_path):
     assert losses(tmp_path / "run")[0] == pytest.approx(math.log(2), abs=1e-6)
 
 
+def test_held_out_records_with_one_answer_are_left_out_of_looks(tmp_path):
+    dataset = pairs(tmp_path / "dataset", records=10, without=(1,))
+    held_out = "id IN ('PAIR_INS_000', 'PAIR_INS_001')"
+    run(
+        dataset,
+        tmp_path / "run",
+        f'evaluate.where="{held_out}"',
+        "evaluate.answers=0",
+        "run.steps=2",
+    )
+    (look,) = map(json.loads, (tmp_path / "run" / "held_out.jsonl").read_text().splitlines())
+
+    assert (look["records"], look["left_out"]) == (1, 1)
+    assert 0 < look["loss"] < math.log(2)
+    assert look["figures"]["rewards/margin"] > 0
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_worker_that_dies_while_the_starting_model_is_asked_is_a_sentence(
+    twelve, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        compared.ComparedEncoder, "encode", lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    )
+    with pytest.raises(WorkerError, match=r"was ended by SIGKILL.*the same command goes on"):
+        run(twelve, tmp_path / "run", "data.workers=1")
+
+
+def test_a_table_that_the_disk_has_no_room_for_is_a_sentence(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
+    try:
+        with pytest.raises(RunFolderError, match=r"log_probs.npy' cannot be written.*make room"):
+            reference._begin(tmp_path / ".reference", {}, rows=1_000_000, columns=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
 def test_settings_of_another_objective_are_refused():
     with pytest.raises(RecipeError, match=r"objective.crop belongs to objective.kind = 'mdpo'"):
         read_recipe("otter_tiny", ("objective.kind=dpo", "objective.crop=0.1"))
@@ -428,6 +495,30 @@ def test_settings_of_another_objective_are_refused():
         read_recipe(
             "otter_tiny", ("objective.kind=mdpo", "data.max_tokens=80", "data.max_row_tokens=160")
         )
+
+
+def test_a_setting_that_would_do_nothing_is_refused():
+    with pytest.raises(RecipeError, match=r"objective.beta is of the kinds that compare answers"):
+        read_recipe("otter_tiny", ("objective.beta=0.3",))
+    for kind, weights in (
+        ("kto", ("desirable", "undesirable")),
+        ("mpo", ("preference", "quality", "generation")),
+    ):
+        nothing = [f"objective.{name}_weight=0" for name in weights]
+        with pytest.raises(RecipeError, match=r"all weights .* are 0, so nothing would be learned"):
+            read_recipe("otter_tiny", (f"objective.kind={kind}", *nothing))
+        read_recipe("otter_tiny", (f"objective.kind={kind}", *nothing[1:]))
+
+
+@pytest.mark.parametrize(("kind", "answers"), [("dpo", 2), ("mdpo", 3), ("mpo", 2), ("kto", 2)])
+def test_the_estimate_of_memory_counts_all_answers_of_a_record(kind, answers):
+    one, all_of_them = (
+        memory.shown(read_recipe("otter_tiny", (f"objective.kind={name}",)))
+        for name in ("answers", kind)
+    )
+
+    assert all_of_them.tokens == answers * one.tokens
+    assert all_of_them.frames == answers * one.frames
 
 
 def test_the_shipped_recipe_compares_answers():

@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from mimicit.errors import PictureError, RecipeError  # noqa: E402
+from tests.trainer import processes  # noqa: E402
 from tests.trainer.made_shards import (  # noqa: E402
     pair,
     picture,
@@ -20,6 +22,7 @@ from tests.trainer.made_shards import (  # noqa: E402
     write_tar,
 )
 from tests.trainer.stopping import StopAfter  # noqa: E402
+from trainer.errors import RunFolderError  # noqa: E402
 from trainer.report import Progress  # noqa: E402
 from trainer.train import train  # noqa: E402
 
@@ -166,6 +169,96 @@ def test_a_run_whose_shards_were_moved_goes_on(folder, tmp_path):
     run(moved, tmp_path / "run", *PAIRS, steps=6, resume=True)
     whole, _ = run(folder, tmp_path / "whole", *PAIRS, steps=6)
     assert losses(tmp_path / "run") == whole
+
+
+@pytest.mark.parametrize("changed", ["another shard", "a longer shard", "one text"])
+def test_a_run_whose_shards_changed_does_not_go_on(tmp_path, changed):
+    path = write_pairs(tmp_path / "shards" / "pairs", 20, shards=2) / "00001.tar"
+    short = (*PAIRS, "run.batch_size=8", "run.save_every=100")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "shards", tmp_path / "run", *short, steps=6, progress=StopAfter(3))
+    before = path.read_bytes()
+    if changed == "another shard":
+        write_tar(path.with_name("00002.tar"), pair(3, "new"))
+    elif changed == "a longer shard":
+        with tarfile.open(path, "a") as tar:
+            for name, data in pair(3, "new"):
+                header = tarfile.TarInfo(name)
+                header.size = len(data)
+                tar.addfile(header, io.BytesIO(data))
+    else:
+        path.write_bytes(before.replace(b"a blue", b"a glue", 1))
+    with pytest.raises(RunFolderError, match=r"began with other records .*: files of the mix have changed since"):  # fmt: skip
+        run(tmp_path / "shards", tmp_path / "run", *short, steps=6, resume=True)
+    # Put back, they are what they were.
+    path.write_bytes(before)
+    path.with_name("00002.tar").unlink(missing_ok=True)
+    assert len(run(tmp_path / "shards", tmp_path / "run", *short, steps=6, resume=True)[0]) == 6
+
+
+MEANS = (*PAIRS, *LINES, *WEIGHTS, "data.loss_mean=groups", "run.batch_size=100")
+
+
+@pytest.fixture(scope="module")
+def means(folder, tmp_path_factory):
+    """Learn three steps of pairs and pages, each with a mean of its own."""
+    out = tmp_path_factory.mktemp("means") / "run"
+    run(folder, out, *MEANS, "run.micro_batch_size=100", steps=3)
+    return out
+
+
+def test_groups_may_have_means_of_their_own_as_published(tmp_path):
+    """All pairs and pages are one step, so its loss is 0.2 times that of the pairs and that of the pages."""
+    write_pairs(tmp_path / "pairs", 30)
+    write_document_lines(tmp_path / "lines", 30)
+    once = ("run.batch_size=60", "run.micro_batch_size=60")
+    mixed = (*PAIRS, *LINES, *WEIGHTS, *once)
+    ((by_group,), _) = run(tmp_path, tmp_path / "a", *mixed, "data.loss_mean=groups", steps=1)
+    words = f"model.tokenizer={tmp_path / 'a' / 'model'}"  # theirs are of both texts
+    (pairs, pages, by_token) = (
+        run(tmp_path, tmp_path / str(nth), *settings, words, *once, steps=1)[0][0]
+        for nth, settings in enumerate((PAIRS, LINES, mixed))
+    )
+    assert by_group == pytest.approx(0.2 * pairs + pages, rel=1e-5)
+    assert min(pairs, pages) < by_token < max(pairs, pages)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("run.micro_batch_size=7",),
+        ("run.micro_batch_size=50", "data.max_row_tokens=600", "data.workers=1"),
+    ],
+    ids=["small", "packed"],
+)
+def test_means_of_groups_are_of_the_whole_step_however_it_is_cut(
+    folder, tmp_path, means, overrides
+):
+    found, _ = run(folder, tmp_path / "run", *MEANS, *overrides, steps=3)
+    assert found == pytest.approx(losses(means), rel=2e-4)
+
+
+def test_means_of_groups_are_of_all_processes(folder, tmp_path, means):
+    settings = [*SMALL, *MEANS, "run.steps=3", "run.micro_batch_size=20"]
+    one = processes.one(folder, tmp_path / "run", *settings, recipe="flamingo_tiny")
+    processes.together(2, tmp_path / "two", [one])
+    assert losses(tmp_path / "run") == pytest.approx(losses(means), rel=2e-4)
+
+
+def test_held_out_records_have_one_mean_beside_groups(folder, dataset, tmp_path):
+    shards = [one.replace("=pairs", f"={folder}/pairs") for one in PAIRS]
+    out = ("evaluate.where=id LIKE '%red%'", "evaluate.every=1")
+    found = []
+    for mean in ("tokens", "groups"):
+        more = (*shards, *out, f"data.loss_mean={mean}")
+        run(dataset, tmp_path / mean, *more, recipe="otter_tiny", steps=1)
+        found.append(json.loads((tmp_path / mean / "held_out.jsonl").read_text())["loss"])
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
+
+
+def test_means_of_groups_are_of_answers(folder, tmp_path):
+    with pytest.raises(RecipeError, match=r"data\.loss_mean = 'groups' belongs to objective\.kind = 'answers'"):  # fmt: skip
+        run(folder, tmp_path / "run", *MEANS, "objective.kind=dpo")
 
 
 def test_a_command_trains_on_shards(folder, tmp_path):

@@ -123,7 +123,8 @@ def test_every_setting_is_printed_with_what_it_means_above():
     text = as_toml(read_recipe("otter_tiny", ["data.groups.some.weight=2"]))
     assert "[data.groups.some]" in text
     assert "# SQL over the view `accepted`" in text
-    assert "# max_row_tokens is absent" in text
+    assert "# yaml is absent" in text
+    assert "max_row_tokens = 1024\n" in text
     assert "One of 'frames', 'media'." in text
     config = read_recipe("otter_tiny")
     for section in ("data", "optim", "run", "evaluate", "report", "lora", "objective"):

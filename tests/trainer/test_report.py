@@ -77,6 +77,7 @@ def table(text):
             .replace(" min", "_min")
             .replace(" s", "_s")
             .replace(" GB", "_GB")
+            .replace(" MB", "_MB")
             .split()
         )
         if "loss" in cells:

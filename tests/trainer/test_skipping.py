@@ -3,9 +3,6 @@
 import hashlib
 import io
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +22,7 @@ from trainer.plan import FILLER  # noqa: E402
 from trainer.sources.opening import open_mix  # noqa: E402
 from trainer.train import train  # noqa: E402
 
+from . import processes  # noqa: E402
 from .conftest import COLOURS, SMALL  # noqa: E402
 from .lessons import otter_processor  # noqa: E402
 from .stopping import StopAfter  # noqa: E402
@@ -171,44 +169,40 @@ def test_a_stopped_run_leaves_out_the_same(spoilt, tmp_path, workers):
 
 
 PROGRAM = """
-import os, sys
+import json, os, sys
 import trainer, torch
 torch.set_num_threads(1)
 from pathlib import Path
+from trainer.errors import TrainingError
 from trainer.train import train
-code = 0
-try:
-    train(recipe="otter_tiny", dataset=Path(sys.argv[1]), out=Path(sys.argv[2]), overrides=sys.argv[3:])
-except Exception as error:
-    print(type(error).__name__, error, file=sys.stderr, flush=True)
-    code = 3
-os._exit(code)
+for out, overrides in json.loads(sys.argv[2]).items():
+    try:
+        train(recipe="otter_tiny", dataset=Path(sys.argv[1]), out=Path(out), overrides=overrides)
+        print("learned", flush=True)
+    except TrainingError as error:
+        print(error, flush=True)
+os._exit(0)
 """
 
 
-@pytest.mark.parametrize("allowed", [2, 1])
-def test_several_processes_leave_out_the_same_and_stop_together(spoilt, tmp_path, allowed):
-    settings = overrides(**{"data.skip_bad": allowed, "run.micro_batch_size": 3})
-    out = tmp_path / "two"
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(program), str(spoilt), str(out), *settings]  # fmt: skip
-    with (tmp_path / "stderr").open("w") as errors:
-        done = subprocess.run(
-            command,
-            env=os.environ | {"ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(Path.cwd())},
-            stderr=errors, stdout=errors, timeout=120, check=False,
-        )  # fmt: skip
-    said = (tmp_path / "stderr").read_text()
-    assert sorted(row["id"] for row in skipped_of(out)) == list(BAD), said[-2000:]
-    if allowed == 1:
-        assert done.returncode != 0
-        assert "2 records cannot be taught" in said
-        return
-    assert done.returncode == 0, said[-2000:]
-    alone = tmp_path / "one"
-    train(recipe="otter_tiny", dataset=spoilt, out=alone, overrides=settings)
-    assert losses(out) == pytest.approx(losses(alone), rel=1e-4)
+def test_several_processes_leave_out_the_same_and_stop_together(spoilt, tmp_path):
+    settings = {
+        str(tmp_path / f"two-{allowed}"): overrides(
+            **{"data.skip_bad": allowed, "run.micro_batch_size": 3}
+        )
+        for allowed in (2, 1)
+    }
+    codes, told = processes.start(
+        2, tmp_path, ["-c", PROGRAM, str(spoilt), json.dumps(settings)], limit=120
+    )
+    assert codes == [0, 0], told
+    for said in told:
+        assert said.index("learned") < said.index("2 records cannot be taught")
+    for out in settings:
+        assert sorted(row["id"] for row in skipped_of(Path(out))) == list(BAD)
+    out, same = next(iter(settings.items()))
+    train(recipe="otter_tiny", dataset=spoilt, out=tmp_path / "one", overrides=same)
+    assert losses(Path(out)) == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
 
 
 def test_a_dataset_of_bad_records_alone_is_said(tmp_path, spoilt):

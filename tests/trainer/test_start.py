@@ -128,8 +128,11 @@ def test_a_saved_model_that_cannot_be_taught_is_refused(dataset, saved, tmp_path
     refused(RecipeError, r"answer_token_id is \d+ in its config, but \d+", other_marks)
     with pytest.raises(RecipeError, match=r"data\.max_tokens is 9999, but the language model of"):
         further(dataset, tmp_path / "long", saved, "data.max_tokens=9999")
-    with pytest.raises(RunFolderError, match="is not a training run, nor a folder with a model"):
-        further(dataset, tmp_path / "none", tmp_path / "nowhere")
+    for nothing in (tmp_path / "nowhere", dataset):
+        with pytest.raises(
+            RunFolderError, match="is not a training run, nor a folder with a model"
+        ):
+            further(dataset, tmp_path / "none", nothing)
 
 
 @pytest.mark.parametrize(

@@ -270,7 +270,7 @@ def test_asking_about_a_picture_that_cannot_be_read_says_so(trained, tmp_path):
         ("run.precision=int4", r"must be one of 'auto', 'no', 'bf16', 'fp16', not 'int4'"),
         ("run.steps=0", r"run\.steps is 0, but must be at least 1"),
         ("model.vision.patch_size=30", r"patch_size is 30, which does not divide image_size = 64"),
-        ("data.max_tokens=9999", r"data\.max_tokens is 9999, but the language model has only"),
+        ("data.max_tokens=999", r"data\.max_tokens is 999, but the language model has only"),
         ("model=5", r"'model' is a section, not the value 5"),
         ("data.max_tokens=0", r"data\.max_tokens is 0, but must be at least 1"),
         ("data.workers=-1", r"data\.workers is -1, but must be at least 0"),

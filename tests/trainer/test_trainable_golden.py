@@ -10,8 +10,10 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file  # noqa: E402
 
 from tests.trainer import golden  # noqa: E402
+from trainer.config import Optim  # noqa: E402
 from trainer.models.mpt import mosaic_names  # noqa: E402
 from trainer.models.otter import Otter, OtterConfig  # noqa: E402
+from trainer.optim import make_optimizer  # noqa: E402
 from trainer.trainable import NEVER, PUBLISHED, choose, table  # noqa: E402
 
 torch.set_num_threads(1)
@@ -80,17 +82,13 @@ def test_golden_three_steps_of_adamw(folder, name):
     model = published(folder).train()
     choose(model, PUBLISHED["Otter"])
     trained = {key: weight for key, weight in model.named_parameters() if weight.requires_grad}
-    decayed = {ours(key) for key in said["decayed"]}
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [trained[key] for key in trained if key in decayed], "weight_decay": 0.1},
-            {
-                "params": [trained[key] for key in trained if key not in decayed],
-                "weight_decay": 0.0,
-            },
-        ],
-        lr=1e-3,
+    optimizer = make_optimizer(
+        model, Optim(lr=1e-3, beta2=0.999, weight_decay=0.1, decay="published")
     )
+    decayed, _ = (set(group["params"]) for group in optimizer.param_groups)
+    assert {key for key, weight in trained.items() if weight in decayed} == {
+        ours(key) for key in said["decayed"]
+    }
 
     for step, (loss, norm) in enumerate(
         zip(said["losses"], said["total_grad_norm_before_clip"], strict=True)

@@ -257,6 +257,7 @@ def _met(plan: Plan, steps: int, records: int) -> np.ndarray:
     if steps >= plan.steps_per_epoch and all(draws >= size for size, draws in plan.shares):
         return np.arange(records)
     met = np.zeros(records, dtype=bool)
-    for step in range(steps):
-        met[plan.step(step)] = True
+    each = plan.steps_per_epoch
+    for start in range(0, steps, each):
+        met[plan.steps(start, min(start + each, steps))[0]] = True
     return np.flatnonzero(met)

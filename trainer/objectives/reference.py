@@ -35,9 +35,9 @@ from trainer.machine import leader_first, of_all, raise_together
 from trainer.objectives.base import Beginning
 from trainer.objectives.compared import ComparedEncoder, ComparedRows, Role
 from trainer.rows import Rows
-from trainer.run_folder import write_json
+from trainer.run_folder import sync, write_json, written
 from trainer.sources.mix import Mix
-from trainer.workers import leave_to_parent
+from trainer.workers import as_sentences, leave_to_parent
 
 FOLDER = "reference"
 TABLE, ABOUT = "log_probs.npy", "about.json"
@@ -138,6 +138,7 @@ def stored(run: Beginning, *, numbers: Callable[[], np.ndarray]) -> Stored:
         with leader_first(run.accelerator):
             if run.accelerator.is_main_process:
                 staged.rename(folder)
+                sync(run.folder)
     if json.loads((folder / ABOUT).read_text(encoding="utf-8")) != about:
         raise RunFolderError(
             f"{str(folder)!r} is about other records or answers than this run's; start over in another folder"
@@ -146,18 +147,21 @@ def stored(run: Beginning, *, numbers: Callable[[], np.ndarray]) -> Stored:
 
 
 def _begin(staged: Path, about: dict[str, Any], *, rows: int, columns: int) -> None:
-    """Make an empty table, unless a pass over these very records has begun one."""
+    """Make an empty table, unless a pass over these very records has begun one.
+
+    Raises:
+        RunFolderError: there is no room for it.
+    """
     path = staged / ABOUT
     if path.exists() and json.loads(path.read_text(encoding="utf-8")) == about:
         return
     shutil.rmtree(staged, ignore_errors=True)
-    staged.mkdir(parents=True)
-    # All written and on disk before the first answer: what a crash loses afterwards is then NaN, and asked again.
-    table = np.lib.format.open_memmap(
-        staged / TABLE, mode="w+", dtype=np.float32, shape=(rows, columns)
-    )
-    table[:] = np.nan
-    table.flush()
+    with written(staged / TABLE):
+        staged.mkdir(parents=True)
+        # All written and on disk before the first answer: what a crash loses afterwards is then NaN, and asked again. And a full disk
+        # is an error here; to a mapped file it is a signal that ends the process.
+        np.save(staged / TABLE, np.full((rows, columns), np.nan, dtype=np.float32))
+        sync(staged / TABLE)
     write_json(path, about)
 
 
@@ -185,15 +189,16 @@ def _fill(run: Beginning, staged: Path, wanted: np.ndarray) -> None:
     loader = DataLoader(
         told,
         # One record of the chunk stands in where this process has none: all do as many forwards.
-        batch_sampler=[
+        batch_sampler=(
             [int(one) for one in chunk[rank::world]] or [int(chunk[0])] for chunk in left
-        ],
+        ),
         collate_fn=partial(laid, encoder=encoder),
         num_workers=run.config.data.workers,
         worker_init_fn=leave_to_parent,
+        timeout=run.config.data.worker_timeout if run.config.data.workers else 0,
         generator=torch.Generator(),
     )
-    batches = or_raise(iter(loader))
+    batches = or_raise(as_sentences(iter(loader), run.config.data))
     told_at = time.monotonic()
     with only_looking(model):
         for nth in range(1, len(left) + 1):
@@ -209,7 +214,7 @@ def _fill(run: Beginning, staged: Path, wanted: np.ndarray) -> None:
                 table.flush()
             if time.monotonic() - told_at > TELL_EVERY:
                 told_at = time.monotonic()
-                run.say(f"asked {nth:,} times of {len(left):,}")
+                run.say(f"asked about {sum(map(len, left[:nth])):,} of {sum(map(len, left)):,}")
     if accelerator.is_main_process:
         table.flush()
 

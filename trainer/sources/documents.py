@@ -26,7 +26,7 @@ from trainer.sources import tars
 from trainer.sources.base import Document, Shown
 from trainer.sources.pages import MIN_SIMILARITY, NONE, PageError, Rules, assignment, row_of
 from trainer.sources.pairs import notes
-from trainer.sources.shards import Files, Index, LeftOut, Scanned, build, find
+from trainer.sources.shards import CHANGED, Files, Index, LeftOut, Scanned, build, find
 from trainer.sources.snapshot import PICTURE_CHARACTERS
 from trainer.sources.unpacking import unpacked
 
@@ -94,7 +94,7 @@ class Documents:
         self.images = images
         self.max_tokens = max_tokens
         self.digest = index.digest
-        self.files = Files()
+        self.files = Files(index)
         self.notes = notes(name, index, "documents", missing)
         """What a run says of it when it begins."""
 
@@ -106,9 +106,7 @@ class Documents:
         at, name = int(row["at"]), self._name(path, int(row["at"]))
         page = tars.json_object(self.files.read(path, at, int(row["bytes"])))
         if page is None:
-            raise PictureError(
-                f"{path!r} says something else at byte {at:,} than when it was indexed"
-            )
+            raise PictureError(f"{path!r} {CHANGED}")
         shown: dict[int, Shown] = {}
         for number, sentence in zip(
             row["pictures"].tolist(), row["sentences"].tolist(), strict=True

@@ -10,7 +10,6 @@ other files is kept in a cache folder under a name of these files' names, sizes 
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from mimicit.errors import RecipeError
@@ -40,29 +39,28 @@ def open_mix(
         data: Of the recipe.
         dataset: The command's dataset folder.
         seed: Of the run.
-        without: SQL over the view `accepted`: records that no selection takes, because they are held out.
+        without: SQL over the view `accepted`: records that no selection takes, nor shows as an example, because they are held out.
         cache: Where what is made of other files is kept; None: the user's (`cache_folder`).
         pins: The snapshots with which a run began that goes on now.
 
     Raises:
         DatasetError, QueryError, RecipeError, TrainingError: there is nothing to learn from, and why.
     """
-    cache = cache or cache_folder()
+    cache, without = cache or cache_folder(), without or None
     if data.yaml:
         from trainer.sources.published_yaml import open_published
 
-        parts = open_published(data, Path(data.yaml), seed=seed, cache=cache, without=without)
+        parts = open_published(
+            data, Path(data.yaml), seed=seed, cache=cache, without=without, pins=pins
+        )
     else:
         groups = data.groups or {"accepted": Group(where=data.where)}
         parts = []
         for name, group in groups.items():
-            if without and not (group.shards or group.documents):
-                # On a line of its own, so that a comment at the end of the predicate does not swallow the bracket.
-                where = f"({group.where}\n) AND NOT coalesce(({without}\n), false)"
-                group = replace(group, where=where)
             source = _open_group(
-                group, data, name=name, dataset=dataset, seed=seed, cache=cache, pins=pins
-            )
+                group, data,
+                name=name, dataset=dataset, seed=seed, without=without, cache=cache, pins=pins,
+            )  # fmt: skip
             parts.append(Part(name, source, draws_of(group, len(source)), group.loss_weight))
     parts = [part for part in parts if part.draws]
     if not parts:
@@ -85,7 +83,15 @@ def draws_of(group: Group, records: int) -> int:
 
 
 def _open_group(
-    group: Group, data: Data, *, name: str, dataset: Path, seed: int, cache: Path, pins: Pins
+    group: Group,
+    data: Data,
+    *,
+    name: str,
+    dataset: Path,
+    seed: int,
+    without: str | None,
+    cache: Path,
+    pins: Pins,
 ) -> Source:
     opened: Callable[..., Source]
     if group.shards:
@@ -93,12 +99,21 @@ def _open_group(
     elif group.documents:
         from trainer.sources.documents import open_documents as opened
     else:
-        return _open_selection(group, data, name=name, dataset=dataset, seed=seed, pins=pins)
+        return _open_selection(
+            group, data, name=name, dataset=dataset, seed=seed, without=without, pins=pins
+        )
     return opened(group, name=name, base=dataset, cache=cache)
 
 
 def _open_selection(
-    group: Group, data: Data, *, name: str, dataset: Path, seed: int, pins: Pins
+    group: Group,
+    data: Data,
+    *,
+    name: str,
+    dataset: Path,
+    seed: int,
+    without: str | None,
+    pins: Pins,
 ) -> SnapshotSource:
     pictures = group.pictures or data.pictures
     if group.frames and pictures == "media":
@@ -108,7 +123,7 @@ def _open_selection(
         )
     store = Store.open(Path(group.dataset) if group.dataset else dataset)
     context = OWN if group.in_context else None
-    snapshot = pins.freeze(name, store, where=group.where, context=context)
+    snapshot = pins.freeze(name, store, where=group.where, context=context, without=without)
     if pictures == "media" and group.turns == "single":
         check_marks(snapshot, allowed=data.skip_bad)
     return SnapshotSource(

@@ -22,9 +22,13 @@ _NO_OBJECT, _NO_SENTENCES = "is no object of JSON", "has no text_list of texts"
 _NO_PICTURES, _NONE_LEFT = "has no image_info", "has no picture left"
 _LONE = "has a single picture, and keep_lone leaves it out"
 _NO_SENTENCE = "a picture's matched_text_index names no sentence"
+_NONE_FREE = "a picture is left without a sentence, for each other picture has one"
 _NO_SIMILARITY = "a picture has no similarity"
 _UNLIKE = "a picture is less like its sentence than min_similarity"
 _NOT_HERE = "a picture is not there"
+_NO_BYTES = (
+    "a picture is not there: it has no image_base64, and the group names no folder of images"
+)
 _A_PATH = "a picture's image_name is a path, not a name"
 _SMALL = "a picture has fewer bytes than min_picture_bytes"
 _LARGE = f"a picture has more than {MAX_BYTES >> 20} MiB"
@@ -78,15 +82,12 @@ def row_of(at: int, name: str, data: bytes, rules: Rules, left_out: LeftOut) -> 
     if not isinstance(infos, list) or not infos:
         raise PageError(_NO_PICTURES)
     best: dict[int, tuple[float, int]] = {}
-    for number, (sentence, similarity) in enumerate(_matched(page, rules.matching)):
-        problem = _problem(infos[number], sentence, similarity, sentences, rules)
-        if number >= NONE:
-            problem = _NOT_HERE
-        if problem:
+    for number, found in enumerate(_matched(page, rules)):
+        if isinstance(found, str) or number >= NONE:
+            problem = found if isinstance(found, str) else _NOT_HERE
             left_out.add(problem, f"{name}, picture {number}")
             continue
-        assert sentence is not None
-        assert similarity is not None
+        sentence, similarity = found
         if sentence in best:
             left_out.add(_SECOND, f"{name}, picture {number}")
         if sentence not in best or similarity > best[sentence][0]:
@@ -107,32 +108,37 @@ def _share(name: str) -> float:
     return int.from_bytes(drawn, "big") / (1 << 64)
 
 
-def _matched(page: dict[str, Any], matching: str) -> list[tuple[int | None, float | None]]:
-    """Return of each picture its sentence and how like it is.
+def _matched(page: dict[str, Any], rules: Rules) -> list[tuple[int, float] | str]:
+    """Return of each picture its sentence and how like it is, or why it is not shown.
 
     Raises:
         PageError: the page does not say.
     """
-    infos = page["image_info"]
-    if matching == "stated":
-        tables = [info if isinstance(info, dict) else {} for info in infos]
-        return [
-            (
-                at if type(at := one.get("matched_text_index")) is int else None,
-                tars.finite(one.get("matched_sim")),
-            )
-            for one in tables
-        ]
+    infos, sentences = page["image_info"], page["text_list"]
+    if rules.matching == "stated":
+        return [_stated(info, sentences, rules) for info in infos]
     try:
         likeness = np.asarray(page.get("similarity_matrix"), dtype=np.float64)
     except (TypeError, ValueError):
         raise PageError(_NO_MATRIX) from None
-    if likeness.shape != (len(infos), len(page["text_list"])) or not np.isfinite(likeness).all():
+    if likeness.shape != (len(infos), len(sentences)) or not np.isfinite(likeness).all():
         raise PageError(_NO_MATRIX)
-    found: list[tuple[int | None, float | None]] = [(None, None)] * len(infos)
-    for number, sentence in zip(*assignment()(likeness, maximize=True), strict=True):
-        found[number] = int(sentence), float(likeness[number, sentence])
+    # A picture that cannot be shown takes no sentence from others.
+    found: list[tuple[int, float] | str] = [_problem(info, rules) or _NONE_FREE for info in infos]
+    there = [number for number, one in enumerate(found) if one == _NONE_FREE]
+    for row, sentence in zip(*assignment()(likeness[there], maximize=True), strict=True):
+        similarity = float(likeness[there[row], sentence])
+        found[there[row]] = _match(int(sentence), similarity, sentences, rules)
     return found
+
+
+def _stated(info: Any, sentences: list[str], rules: Rules) -> tuple[int, float] | str:
+    if not isinstance(info, dict):
+        return _NOT_HERE
+    similarity = tars.finite(info.get("matched_sim"))
+    found = _match(info.get("matched_text_index"), similarity, sentences, rules)
+    # Bytes come last, for to look at them takes the longest.
+    return found if isinstance(found, str) else _problem(info, rules) or found
 
 
 def assignment() -> Any:
@@ -143,20 +149,20 @@ def assignment() -> Any:
     return linear_sum_assignment
 
 
-def _problem(
-    info: Any, sentence: int | None, similarity: float | None, sentences: list[str], rules: Rules
-) -> str | None:
-    """Tell why a picture is not shown."""
-    if not isinstance(info, dict):
-        return _NOT_HERE
-    if sentence is None or not 0 <= sentence < min(len(sentences), NONE):
-        return _NO_SENTENCE
-    if not sentences[sentence].strip():
+def _match(
+    at: Any, similarity: float | None, sentences: list[str], rules: Rules
+) -> tuple[int, float] | str:
+    if type(at) is not int or not 0 <= at < min(len(sentences), NONE) or not sentences[at].strip():
         return _NO_SENTENCE
     if similarity is None:
         return _NO_SIMILARITY
-    if similarity < rules.min_similarity:
-        return _UNLIKE
+    return _UNLIKE if similarity < rules.min_similarity else (at, similarity)
+
+
+def _problem(info: Any, rules: Rules) -> str | None:
+    """Tell why a picture cannot be shown, wherever it belongs."""
+    if not isinstance(info, dict):
+        return _NOT_HERE
     if rules.images is None:
         return _base64_problem(info.get("image_base64"), rules)
     return _file_problem(Path(rules.images), info.get("image_name"), rules)
@@ -164,7 +170,7 @@ def _problem(
 
 def _base64_problem(text: Any, rules: Rules) -> str | None:
     if not isinstance(text, str) or not text:
-        return _NOT_HERE
+        return _NO_BYTES
     try:
         data = tars.from_base64(text, name="")
     except PictureError:

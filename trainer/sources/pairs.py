@@ -83,7 +83,7 @@ class Pairs:
         self.index = index
         self.max_tokens = max_tokens
         self.digest = index.digest
-        self.files = Files()
+        self.files = Files(index)
         self.notes = notes(name, index, "pairs", missing)
         """What a run says of it when it begins."""
 

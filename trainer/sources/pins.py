@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from mimicit.dataset import Dataset
-from mimicit.frozen import Frozen
+from mimicit.freezing import Selected
 from mimicit.snapshot import Snapshot, freeze
 from mimicit.store import Store
 from trainer.sources.mix import Mix
@@ -21,19 +21,29 @@ class Pins:
     """Takes the sentence that a dataset has changed."""
 
     @classmethod
-    def of(cls, mix: Mix) -> "Pins":
-        """Return the snapshots that a mix consists of."""
-        sources = {part.name: getattr(part.source, "snapshot", None) for part in mix.parts}
+    def of(cls, *mixes: Mix | None) -> "Pins":
+        """Return the snapshots that mixes consist of; names of their parts differ."""
+        parts = [part for mix in mixes if mix for part in mix.parts]
+        sources = {part.name: getattr(part.source, "snapshot", None) for part in parts}
         return cls({name: one.digest for name, one in sources.items() if one is not None})
 
-    def freeze(self, name: str, store: Store, *, where: str, context: str | None) -> Snapshot:
+    def freeze(
+        self,
+        name: str,
+        store: Store,
+        *,
+        where: str,
+        context: str | None = None,
+        without: str | None = None,
+    ) -> Snapshot:
         """Open the snapshot of a part; freeze the part where the run begins, or where its snapshot is gone (`mimicit.snapshot.freeze`)."""
         digest = self.digests.get(name, "")
         if not digest or not (store.path / "snapshots" / digest / "manifest.json").is_file():
-            return freeze(store, where=where, context=context)
+            return freeze(store, where=where, context=context, without=without)
         snapshot = Snapshot(store.path, digest)
-        if self.say and Frozen(store.path, where, [None, context, True]).find() != digest:
-            now = Dataset(store.path).count(where)
+        selected = Selected(where, context=context, without=without)
+        if self.say and selected.known(store.path).find() != digest:
+            now = Dataset(store.path).count(selected.whole)
             self.say(
                 f"{str(store.path)!r} has changed since this run began: {now:,} of its records are selected by now; the run goes on "
                 f"with its own {len(snapshot):,} (snapshot {digest[:12]}…), and one in another folder learns from what there is now"

@@ -18,6 +18,8 @@ What is other than it was, because it was a fault: each epoch takes its `num_sam
 ones each time; each set's ids are its own; examples in context show their own pictures; a description that is one text is taken
 whole. What comes before a record in another group than IMAGE_TEXT_IN_CONTEXT are earlier questions about its pictures, which are
 shown before the first. Without a `train_config_path` only IMAGE_TEXT_IN_CONTEXT has such records, those of their `rel_ins_ids`.
+
+A run that goes on keeps to what it began with, as long as the cache has it: other files are other folders there.
 """
 
 import difflib
@@ -32,11 +34,12 @@ from typing import Any
 
 from mimicit.errors import MimicitError, RecipeError
 from mimicit.exchange import LIST, import_files
-from mimicit.snapshot import OWN, freeze
+from mimicit.snapshot import OWN, Snapshot, freeze
 from mimicit.store import Store
 from trainer.config import Data
 from trainer.errors import TrainingError
 from trainer.sources.mix import Part
+from trainer.sources.pins import NO_PINS, Pins
 from trainer.sources.snapshot import SnapshotSource
 
 IN_CONTEXT = "IMAGE_TEXT_IN_CONTEXT"
@@ -64,9 +67,20 @@ class Entry:
     def title(self) -> str:
         return f"{self.group}.{self.name}"
 
+    @property
+    def files(self) -> list[Path]:
+        """Return what it is made of: its texts come first."""
+        return [path for path in (self.mimicit, self.train, self.images) if path]
+
 
 def open_published(
-    data: Data, path: Path, *, seed: int, cache: Path, without: str | None = None
+    data: Data,
+    path: Path,
+    *,
+    seed: int,
+    cache: Path,
+    without: str | None = None,
+    pins: Pins = NO_PINS,
 ) -> list[Part]:
     """Open what a YAML file names; imports what was not yet.
 
@@ -75,13 +89,19 @@ def open_published(
         path: The YAML file; its relative paths begin at its folder, or, if nothing is there, at the working directory.
         seed: Of the run.
         cache: The folder that keeps imported files.
-        without: SQL over the view `accepted`: records that are not taken.
+        without: SQL over the view `accepted`: records that are held out.
+        pins: The snapshots with which a run began that goes on now.
 
     Raises:
         RecipeError: it is no such file, or names files that there are not.
         TrainingError, DatasetError: what it names cannot be taught.
     """
-    return [_part(entry, data, seed, cache / "published", without) for entry in read_yaml(path)]
+    cache /= "published"
+    parts = []
+    for entry in read_yaml(path):
+        snapshot = _pinned(entry, cache, pins) or _frozen(entry, data, cache, without)
+        parts.append(_part(entry, snapshot, data, seed))
+    return parts
 
 
 def read_yaml(path: Path) -> list[Entry]:
@@ -145,35 +165,59 @@ def _entry(group: str, name: str, said: Mapping[str, Any], where: str, base: Pat
     )
 
 
-def _part(entry: Entry, data: Data, seed: int, cache: Path, without: str | None) -> Part:
-    folder = _imported(entry, cache, allowed=data.skip_bad)
-    own = entry.group == IN_CONTEXT
-    context = LIST if entry.train else (OWN if own else None)
-    conditions = [f"id IN (SELECT record FROM relations WHERE strategy = '{LIST}')"] * bool(
-        entry.train
-    )
-    if without:
-        conditions.append(f"NOT coalesce(({without}\n), false)")
-    try:
-        snapshot = freeze(
-            Store.open(folder),
-            where=" AND ".join(conditions) or "true",
-            context=context,
-            pictures=entry.group != "TEXT_ONLY",
-        )
-    except MimicitError as error:
-        raise TrainingError(f"{entry.title} cannot be opened: {error}") from error
+def _part(entry: Entry, snapshot: Snapshot, data: Data, seed: int) -> Part:
     is_video = entry.group == "VIDEO_TEXT"
     source = SnapshotSource(
         snapshot,
         pictures="frames" if is_video else data.pictures,
         frames=data.video_frames if is_video else None,
-        in_context=None if context else 0,
-        own_pictures=own,
+        in_context=None if _context(entry) else 0,
+        own_pictures=entry.group == IN_CONTEXT,
         descriptions=entry.descriptions,
         seed=seed,
     )
     return Part(entry.title, source, draws=entry.num_samples or len(source))
+
+
+def _context(entry: Entry) -> str | None:
+    """Return whose lists say what comes before a record (`mimicit.snapshot.freeze`)."""
+    if entry.train:
+        return LIST
+    return OWN if entry.group == IN_CONTEXT else None
+
+
+def _frozen(entry: Entry, data: Data, cache: Path, without: str | None) -> Snapshot:
+    folder = _imported(entry, cache, allowed=data.skip_bad)
+    listed = f"id IN (SELECT record FROM relations WHERE strategy = '{LIST}')"
+    try:
+        return freeze(
+            Store.open(folder),
+            where=listed if entry.train else "true",
+            context=_context(entry),
+            pictures=entry.group != "TEXT_ONLY",
+            without=without,
+        )
+    except MimicitError as error:
+        raise TrainingError(f"{entry.title} cannot be opened: {error}") from error
+
+
+def _pinned(entry: Entry, cache: Path, pins: Pins) -> Snapshot | None:
+    """Return the snapshot of a set with which a run began, if it is in the cache; say so where the set's files are other ones now."""
+    digest = pins.digests.get(entry.title)
+    if not digest:
+        return None
+    here = _folder(entry.files, cache)
+    held = Path("snapshots", digest, "manifest.json")
+    found = [folder for folder in (here, *sorted(cache.glob("*"))) if (folder / held).is_file()]
+    if not found:
+        return None
+    snapshot = Snapshot(found[0], digest)
+    if found[0] != here and pins.say:
+        pins.say(
+            f"the files of {entry.title} have changed since this run began; it goes on with its own {len(snapshot):,} records "
+            f"({str(found[0])!r}), and one in another folder learns from what there is now"
+        )
+    return snapshot
 
 
 # Importing
@@ -185,21 +229,20 @@ def _imported(entry: Entry, cache: Path, *, allowed: int) -> Path:
     Raises:
         TrainingError: more than `allowed` of its rows cannot be used.
     """
-    files = [entry.mimicit, *([entry.train] if entry.train else [])]
-    named = [entry.images] if entry.images else []
+    texts = [path for path in entry.files if path != entry.images]
 
     def make(folder: Path) -> dict[str, Any]:
         store = Store.open(folder, create=True)
         if entry.images:
             _link_pictures(_pictures(entry.images, cache), folder)
-        found = import_files(files, store, format_name="mimicit")
+        found = import_files(texts, store, format_name="mimicit")
         if not found.records:
             raise TrainingError(f"{str(entry.mimicit)!r} ({entry.title}) holds no records")
         listed = str(found.bad_file.relative_to(folder)) if found.bad_file else None
         first = [f"{row.where}: {row.reason}" for row in found.bad[:3]]
         return {"records": found.records, "bad": found.bad_count, "first": first, "list": listed}
 
-    folder, made = _once([*files, *named], cache, make)
+    folder, made = _once(entry.files, cache, make)
     if made["bad"] > allowed:
         raise TrainingError(
             f"{made['bad']:,} rows of {entry.title} cannot be used ({'; '.join(made['first'])}); "
@@ -235,8 +278,7 @@ def _once(
     """Make a folder of files, unless it is there; a process that comes meanwhile waits."""
     import filelock
 
-    said = json.dumps([LAYOUT, *map(_identity, files)], ensure_ascii=True)
-    folder = cache / hashlib.blake2b(said.encode(), digest_size=12).hexdigest()
+    folder = _folder(files, cache)
     if not (folder / MADE).exists():
         cache.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(cache / f".{folder.name}.lock"):
@@ -252,6 +294,11 @@ def _once(
                 finally:
                     shutil.rmtree(staged, ignore_errors=True)
     return folder, json.loads((folder / MADE).read_text(encoding="utf-8"))
+
+
+def _folder(files: Sequence[Path], cache: Path) -> Path:
+    said = json.dumps([LAYOUT, *map(_identity, files)], ensure_ascii=True)
+    return cache / hashlib.blake2b(said.encode(), digest_size=12).hexdigest()
 
 
 def _identity(path: Path) -> list[Any]:

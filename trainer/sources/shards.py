@@ -32,11 +32,12 @@ from mimicit.errors import PictureError, RecipeError
 from mimicit.progress import Progress
 from trainer.errors import TrainingError
 
-VERSION = 1
+VERSION = 2
 """Of rows and of what is said about them."""
 EXAMPLES = 3
 """Names that are told of what was left out, for each reason and file."""
 OPEN_FILES = 64
+CHANGED = "has changed since the run began; the same command looks at it again, and goes on if it says the same"
 MOST_FILES = 1_000_000
 """That one pattern may name."""
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -66,17 +67,24 @@ def find(pattern: str, base: Path, *, setting: str) -> tuple[list[Path], int]:
         )
     found: dict[Path, None] = {}
     missing = 0
-    for one in itertools.islice(_expanded(pattern), MOST_FILES):
-        if _WILD.search(one):
-            # Path.glob takes no path that begins at the root.
-            names = sorted(glob.glob(one, root_dir=base, recursive=True))  # noqa: PTH207
-            found |= dict.fromkeys(path for name in names if (path := base / name).is_file())
-        elif (path := base / one).is_dir():
-            raise RecipeError(f"{setting} is the folder {one!r}; name its files, as {one}/*.tar")
-        elif path.is_file():
-            found[path] = None
-        else:
-            missing += 1
+    try:
+        for one in itertools.islice(_expanded(pattern), MOST_FILES):
+            if _WILD.search(one):
+                # Path.glob takes no path that begins at the root.
+                names = sorted(glob.glob(one, root_dir=base, recursive=True))  # noqa: PTH207
+                found |= dict.fromkeys(path for name in names if (path := base / name).is_file())
+            elif (path := base / one).is_dir():
+                raise RecipeError(
+                    f"{setting} is the folder {one!r}; name its files, as {one}/*.tar"
+                )
+            elif path.is_file():
+                found[path] = None
+            else:
+                missing += 1
+    except OSError as error:
+        raise RecipeError(
+            f"{setting} is {pattern!r}, but {error.filename!r} cannot be looked at: {error.strerror}"
+        ) from error
     if not found:
         raise RecipeError(
             f"{setting} is {pattern!r}, but there is no such file below {str(base)!r}"
@@ -152,6 +160,8 @@ class Index:
         self.dtype = dtype
         self.files: list[str] = said["files"]
         self.ends: list[int] = said["ends"]
+        self.marks: dict[str, list[int]] = dict(zip(self.files, said["marks"], strict=True))
+        """Sizes and times of the files when they were looked through."""
         self.digest: str = said["digest"]
         self.left_out = LeftOut(said["left_out"], said["names"])
         self._rows: np.ndarray | None = None
@@ -201,13 +211,13 @@ def build(
         TrainingError: a file cannot be read, none holds a sample, or the index cannot be written.
     """
     try:
-        marks = [[str(file.resolve()), *_mark(file)] for file in files]
+        marks = [[str(file.resolve()), *_mark(file.stat())] for file in files]
         asked = [VERSION, kind, list(options), dtype.descr]
         path = cache / f"{kind}-{_hash([asked, marks])}"
-        if not _is_ready(path, marks):
+        if not _is_ready(path, marks, dtype.itemsize):
             cache.mkdir(parents=True, exist_ok=True)
             with _locked(cache):
-                if not _is_ready(path, marks):
+                if not _is_ready(path, marks, dtype.itemsize):
                     parts = [
                         cache / "parts" / f"{kind}-{_hash([asked, mark])}.part" for mark in marks
                     ]
@@ -226,18 +236,18 @@ def build(
     return found
 
 
-def _is_ready(path: Path, marks: Sequence[Sequence[Any]]) -> bool:
-    """Tell whether an index is there, and what was unpacked for it."""
+def _is_ready(path: Path, marks: Sequence[Sequence[Any]], row_bytes: int) -> bool:
+    """Tell whether an index is there and whole, and what was unpacked for it."""
     try:
         said = json.loads((path / "index.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        size = (path / "samples.bin").stat().st_size
+    except (FileNotFoundError, ValueError):
         return False
     unpacked = set(said["files"]) - {mark[0] for mark in marks}
-    return all(Path(one).exists() for one in unpacked)
+    return size == said["ends"][-1] * row_bytes and all(Path(one).exists() for one in unpacked)
 
 
-def _mark(file: Path) -> tuple[int, int]:
-    status = file.stat()
+def _mark(status: os.stat_result) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
@@ -273,6 +283,7 @@ def _scan_missing(
             assert found.rows.dtype == dtype
             head = {
                 "data": str(found.data.resolve()),
+                "mark": _mark(found.data.stat()),
                 "rows": len(found.rows),
                 "digest": found.digest,
                 "left_out": found.left_out.counts,
@@ -317,6 +328,7 @@ def _join(
     path.mkdir(exist_ok=True)
     left_out = LeftOut()
     sources: list[str] = []
+    marks: list[list[int]] = []
     ends: list[int] = []
     digests: list[list[str]] = []
     with written(path / "samples.bin") as staged, staged.open("wb") as out:
@@ -325,11 +337,13 @@ def _join(
                 head = json.loads(rows.readline())
                 out.write(rows.read())
             sources.append(head["data"])
+            marks.append(head["mark"])
             ends.append(head["rows"] + (ends[-1] if ends else 0))
             digests.append([file.name, head["digest"]])
             left_out.take(head["left_out"], head["names"])
     said = {
         "files": sources,
+        "marks": marks,
         "ends": ends,
         "digest": _hash([VERSION, dtype.descr, list(asked), digests]),
         "left_out": left_out.counts,
@@ -343,33 +357,35 @@ def _join(
 
 
 class Files:
-    """Bytes at places of files; as many files are open as are of use."""
+    """Bytes at places of an index's files; as many files are open as are of use."""
 
-    def __init__(self) -> None:
+    def __init__(self, index: Index) -> None:
+        self._index = index
         self._open: OrderedDict[str, _Open] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_open": OrderedDict()}
+        return {"_index": self._index, "_open": OrderedDict()}
 
     def read(self, path: str, at: int, size: int) -> bytes:
         """Return `size` bytes from `at` on.
 
         Raises:
-            PictureError: the file ends before; it is another one than was indexed.
+            PictureError: it is not the file that was looked through any more.
             OSError: it cannot be read.
         """
         file = self._open.get(path)
         if file is None:
-            file = self._open[path] = _Open(path)
+            file = _Open(path)
+            if list(_mark(os.fstat(file.number))) != self._index.marks[path]:
+                raise PictureError(f"{path!r} {CHANGED}")
+            self._open[path] = file
             if len(self._open) > OPEN_FILES:
                 self._open.popitem(last=False)
         data = os.pread(file.number, size, at)
         while len(data) < size:  # a read may be cut short
             more = os.pread(file.number, size - len(data), at + len(data))
             if not more:
-                raise PictureError(
-                    f"{path!r} ends before byte {at + size:,}; it has changed since the run began"
-                )
+                raise PictureError(f"{path!r} {CHANGED}")
             data += more
         return data
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mimicit.snapshot import BATCH_ROWS, Picture, Row, Snapshot
+from mimicit.snapshot import Picture, Row, Snapshot
 from trainer.models.pictures import evenly
 from trainer.sources.base import Clip, Conversation, Said, Shown
 from trainer.sources.context import described, in_turns, with_examples
@@ -140,18 +140,18 @@ class SnapshotSource:
         """Return at which row each conversation begins, and one more: where the last one ends."""
         import pyarrow.compute as pc
 
-        begins = []
-        before: str | None = None
-        for batch in self.snapshot.table.select(["conversation"]).to_batches(BATCH_ROWS):
-            here = batch["conversation"]
-            first = here[0].as_py()
-            begins.append(np.array([first is None or first != before]))
-            # A row without a conversation is one of its own.
-            others = pc.fill_null(pc.not_equal(here[1:], here[:-1]), True)
-            begins.append(others.to_numpy(zero_copy_only=False))
-            before = here[-1].as_py()
-        starts = np.flatnonzero(np.concatenate(begins))
-        return np.append(starts, len(self.snapshot)).astype(np.int32)
+        column = self.snapshot.table["conversation"]
+        starts = [np.zeros(1, np.int32)]
+        row = 1
+        for same in pc.equal(column.slice(1), column.slice(0, len(column) - 1)).chunks:
+            begins = np.ones(len(same), dtype=bool)
+            # A row without a conversation is one of its own: nothing is equal to none.
+            goes_on = pc.indices_nonzero(same)
+            # Not `to_numpy`, which imports pandas where it is installed.
+            begins[np.frombuffer(goes_on.buffers()[1], np.uint64, len(goes_on))] = False
+            starts.append((np.flatnonzero(begins) + row).astype(np.int32))
+            row += len(same)
+        return np.concatenate([*starts, np.array([row], np.int32)])
 
     def _media(self, row: Row) -> tuple[Clip, ...]:
         shown = tuple(self._shown(picture) for picture in row.pictures)
