@@ -250,11 +250,11 @@ def _follow(connection: duckdb.DuckDBPyConnection, folder: Path) -> bool:
         if table != step_files.TABLE:
             _load_part(connection, folder, table, part)
             connection.execute("INSERT INTO _parts VALUES (?, ?)", [table, part])
-    gone, new = (
+    left, came = (
         {part for table, part in parts if table == step_files.TABLE}
         for parts in (listed - present, present - listed)
     )
-    step_files.follow(connection, folder, gone, new)
+    step_files.follow(connection, folder, left, came)
     path = folder / "ledger" / "ledger.sqlite"
     if path.exists():
         with open_ledger(path) as source:

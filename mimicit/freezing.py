@@ -126,10 +126,15 @@ class Selected(NamedTuple):
         # On lines of their own, so that a comment at the end of a predicate does not swallow a bracket.
         return f"({self.where}\n) AND NOT coalesce(({self.without}\n), false)"
 
+    @property
+    def said(self) -> str:
+        """Return it for a sentence."""
+        held_out = "" if self.without is None else f" without {self.without!r}"
+        return f"{self.where!r}{held_out}"
+
     def known(self, folder: Path) -> Frozen:
         """Look for what was frozen before of a dataset folder."""
-        others = [self.without] if self.context is not None and self.without is not None else []
-        return Frozen(folder, self.whole, [self.seed, self.context, self.pictures, *others])
+        return Frozen(folder, self.whole, [self.seed, self.context, self.pictures])
 
 
 class _Place(NamedTuple):
@@ -190,7 +195,7 @@ def _write(
         records = _choose(connection, selected)
         if records == 0:
             raise DatasetError(
-                f"no accepted record of {str(store.path)!r} satisfies {selected.whole!r}; "
+                f"no accepted record of {str(store.path)!r} satisfies {selected.said}; "
                 "look at `syphus data stats` for what there is"
             )
         recipes = [
@@ -248,7 +253,7 @@ def _choose(connection: duckdb.DuckDBPyConnection, selected: Selected) -> int:
         raise
     except duckdb.Error as error:
         raise QueryError(
-            f"the selection {selected.whole!r} fails: {str(error).splitlines()[0]}"
+            f"the selection {selected.said} fails: {str(error).splitlines()[0]}"
         ) from None
     return catalog.scalar(connection, "SELECT count(*) FROM memory.main.chosen")
 

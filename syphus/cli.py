@@ -119,7 +119,8 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder of the run.")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a setting: optim.lr=1e-4")
+        list[str] | None,
+        typer.Option("--set", help="Override a setting: optim.lr=1e-4; --print-config shows all."),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Demand that there is a run to go on.")
@@ -153,6 +154,8 @@ def train(
     Example:
 
         syphus train otter_tiny -d demo -o runs/demo
+
+        syphus train otter_tiny -d demo -o runs/seen --set "evaluate.where=hash(id) % 10 = 0" --set evaluate.every=20
     """
     overrides = [*(set_ or []), *([f"run.strategy={strategy}"] if strategy else [])]
     if list_ or print_config:
@@ -284,11 +287,10 @@ def main() -> None:
     """Run the command, and end."""
     try:
         _run()
-    except SystemExit as end:
-        # Only what trains has loaded this; one of several processes ends in a way of its own.
+    finally:
+        # Only `train` has loaded this; one of several processes ends in a way of its own.
         if launch := sys.modules.get("trainer.launch"):
-            launch.end(end.code)
-        raise
+            launch.end(sys.exception())
 
 
 def _run() -> None:

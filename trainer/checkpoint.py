@@ -165,6 +165,14 @@ def save(
     return target
 
 
+def note(folder: Path, *, step: int, held_out: float) -> None:
+    """Add to a checkpoint that a stopped run left the held-out loss after its step, which was measured when the run went on."""
+    state = folder / _name(step) / "state.json"
+    if _said(state.parent) is not None and math.isfinite(held_out):
+        said = json.loads(state.read_text(encoding="utf-8"))
+        write_json(state, said | {"held_out": held_out})
+
+
 def newest(folder: Path, *, say: Callable[[str], None], check: bool = True) -> Checkpoint | None:
     """Return the newest whole checkpoint; a damaged one is moved aside, which is said.
 
@@ -177,6 +185,8 @@ def newest(folder: Path, *, say: Callable[[str], None], check: bool = True) -> C
         CheckpointError: there are checkpoints, but all of them are damaged.
     """
     latest = _pointed_at(folder / "latest")
+    if latest is None:  # or a copy made a folder of the link, or left it out
+        latest = next(reversed(_there(folder)), None)
     if latest is None:
         return None
     # What lies beyond `latest` was never pointed at, or is not wanted any more.
@@ -334,6 +344,8 @@ def _point(link: Path, target: Path) -> None:
     except OSError:  # a file system that has none
         staged.write_text(target.name + "\n", encoding="utf-8")
         sync(staged)
+    if link.is_dir() and not link.is_symlink():  # a copy that follows links made a folder of it
+        shutil.rmtree(link)
     staged.replace(link)
     sync(link.parent)
 

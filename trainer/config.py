@@ -44,7 +44,7 @@ class Data:
     """What several pictures of one record are. `frames`: of one clip, shown together by one <image>; for videos and for telling
     pictures apart. `media`: each has an <image> of its own, where the question says <image>, else before it."""
     workers: int = 0
-    """Processes that prepare examples; 0 prepares them between steps."""
+    """Processes that prepare examples; with 0 a thread does, beside the model."""
     worker_timeout: float = 600.0
     """Seconds without data from these processes after which the run stops, for one of them hangs; 0: it waits for ever."""
     sides: tuple[int, ...] = ()
@@ -243,8 +243,8 @@ class Evaluate:
     every: int = 0
     """Steps between two looks; 0: one at the end alone."""
     where: str | None = None
-    """SQL over the view `accepted`: the held-out records. No group learns what it selects, of whichever dataset; what is looked at is
-    of the command's."""
+    """SQL over the view `accepted`: the held-out records. No group of a dataset, nor a set of data.yaml, learns what it selects or shows it
+    as an example; what is looked at is of the command's dataset. It does not apply to shards and documents."""
     records: int = 200
     """Of them, at most, in a look; at the end all are."""
     answers: int = 3

@@ -96,6 +96,7 @@ def draw_curve(
             linewidth=1.4,
             marker="o",
             markersize=4,
+            clip_on=False,
             label=f"held out, now {looks[-1][1]:.3g}",
         )
     _scale(axes, [*losses, *(held_out or {}).values()])
@@ -105,7 +106,7 @@ def draw_curve(
     axes.text(
         0.0,
         1.025,
-        f"{entries[0].loss:.2f} → {entries[-1].loss:.3g} in {len(entries):,} steps, "
+        f"{entries[0].loss:.3g} → {entries[-1].loss:.3g} in {len(entries):,} steps, "
         f"{duration(sum(entry.seconds for entry in entries))}",
         transform=axes.transAxes,
         color="#666666",

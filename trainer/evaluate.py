@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mimicit.errors import DatasetError, MimicitError, RecipeError
+from mimicit.errors import DatasetError, MimicitError, QueryError, RecipeError
 from mimicit.media.picture import decode
 from mimicit.store import Store
 from trainer import report
@@ -38,6 +38,7 @@ from trainer.objectives import Beginning, make_objective
 from trainer.order import shuffled
 from trainer.plan import FILLER, Plan
 from trainer.rows import Rows
+from trainer.run_folder import left_out
 from trainer.samples import Asked, write_page
 from trainer.sources.base import Conversation, Shown
 from trainer.sources.mix import Mix, Part
@@ -92,6 +93,8 @@ def open_held_out(config: TrainConfig, dataset: Path, pins: Pins = NO_PINS) -> M
         )
     except DatasetError as error:
         raise RecipeError(f"evaluate.where holds nothing out: {error}") from error
+    except QueryError as error:
+        raise QueryError(f"evaluate.where: {error}") from error
     source = SnapshotSource(snapshot, pictures=config.data.pictures)
     return Mix([Part(HELD_OUT, source, draws=len(source))])
 
@@ -123,14 +126,18 @@ class Looks:
         self.objective.prepare(_once(run, met))
         self._shown: dict[str, list[str]] = {}
         self._log, self._samples = self.folder / "held_out.jsonl", self.folder / "samples.jsonl"
+        self.page = self.folder / "samples.html"
+        self._last: Look | None = None
         self.losses: dict[int, float] = {}
         """By the steps that were learned before."""
         self._asked: list[Asked] = []
-        keep = report.keep_up_to if self._leads else report.lines_up_to
-        for row in keep(self._log, run.start):
+        for row in report.lines_up_to(self._log, run.start):
             self.losses[int(row["step"])] = float(row["loss"])
-        for row in keep(self._samples, run.start):
+        for row in report.lines_up_to(self._samples, run.start):
             self._asked.append(Asked(**row))
+        for path in (self._log, self._samples) if self._leads else ():
+            with left_out(path, say=self._say):
+                report.keep_up_to(path, run.start)
 
     def are_due(self, step: int, *, will_save: bool, is_last: bool) -> bool:
         """Say whether to look after a step: every so many, at the end, and where the best checkpoint is chosen by it."""
@@ -146,16 +153,21 @@ class Looks:
             look = self._measure(model, numbers, step)
             asked = self._ask(model, numbers[: self.config.evaluate.answers], step)
         self.losses[step] = look.loss
+        self._last = look
+        left_out = f", {look.left_out} cannot be examples" if look.left_out else ""
+        page = f" · answers in {str(self.page)!r}" if asked and not self._asked else ""
         if self._leads:
             self._write(look, asked)
-        left_out = f", {look.left_out} cannot be examples" if look.left_out else ""
         self._say(
-            f"step {step:,} · held-out loss {look.loss:.4g} · {look.records:,} records{left_out}"
+            f"step {step:,} · held-out loss {look.loss:.4g} · {look.records:,} records{left_out}{page}"
         )
         return look
 
     def whole(self, model: nn.Module, step: int) -> Look:
-        """Look at all records. All processes must call it."""
+        """Look at all records, unless the last look was at them. All processes must call it."""
+        last = self._last
+        if last and last.step == step and last.records + last.left_out == len(self.mix):
+            return last
         with at_rest(model):
             return self._measure(model, list(range(len(self.mix))), step)
 
@@ -274,17 +286,22 @@ class Looks:
         return answer
 
     def _write(self, look: Look, asked: Sequence[Asked]) -> None:
-        with self._log.open("a", encoding="utf-8") as file:
+        with left_out(self._log, say=self._say), self._log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(look)) + "\n")
         if not asked:
             return
         self._asked += asked
-        with self._samples.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in asked)
+        lines = [json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in asked]
+        with (
+            left_out(self._samples, say=self._say),
+            self._samples.open("a", encoding="utf-8") as file,
+        ):
+            file.writelines(lines)
         for record_id in {one.record for one in self._asked} - self._shown.keys():
             self._shown[record_id] = []
         name = self.folder.resolve().name
-        write_page(self.folder / "samples.html", self._asked, self._shown, self.losses, name=name)
+        with left_out(self.page, say=self._say):
+            write_page(self.page, self._asked, self._shown, self.losses, name=name)
 
 
 def _once(run: Beginning, mix: Mix) -> Beginning:

@@ -66,6 +66,10 @@ class Group:
         at_least(0, self, "data.groups", "weight", "loss_weight", "in_context")
         at_least(1, self, "data.groups", "num_samples", "frames", "max_pictures", "max_tokens")
         at_least(0, self, "data.groups", "min_picture_bytes", "keep_lone")
+        if self.keep_lone > 1:
+            raise RecipeError(
+                f"data.groups.keep_lone is {self.keep_lone}, but must be at most 1, for it is a share"
+            )
         if self.max_pictures > MOST_PICTURES:
             raise RecipeError(
                 f"data.groups.max_pictures is {self.max_pictures}, but must be at most {MOST_PICTURES:,}"

@@ -25,6 +25,8 @@ GRACE = 10.0
 """Seconds that processes have to end by themselves once one of them has failed: they agree on most errors."""
 PARENT = "SYPHUS_PARENT"
 """Holds the number of the process that started this one."""
+COMMAND = ("-m", "syphus.cli")
+"""Of Python, in each process."""
 NVIDIA = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 """One of these is there where there may be a GPU: NVIDIA's, that of WSL, AMD's."""
 
@@ -69,7 +71,7 @@ def spread(processes: int, arguments: Sequence[str]) -> int:
     here.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     if not _gpus():
         here["ACCELERATE_USE_CPU"] = "true"
-    command = [sys.executable, "-m", "syphus.cli", *arguments]
+    command = [sys.executable, *COMMAND, *arguments]
     started: list[subprocess.Popen[bytes]] = []
     try:
         for rank in range(processes):
@@ -93,16 +95,23 @@ def quietly() -> Iterator[None]:
         sys.exit(130)
 
 
-def end(code: str | int | None) -> None:
-    """End one of several processes at once. On the usual way out gloo's threads were seen to abort the process, or to wait for ever.
+def end(error: BaseException | None) -> None:
+    """End a process that has met others at once, with the exit code that Python would give it, and an error told as Python would.
 
-    Does nothing in a process that is alone.
+    On the usual way out gloo's threads were seen to abort the process, or to wait for ever. Does nothing in one that was alone.
     """
-    if is_launched() and (code is None or isinstance(code, int)):
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code or 0)
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or not distributed.is_initialized():
+        return
+    code = 0 if error is None else 1
+    if isinstance(error, SystemExit) and isinstance(error.code, int | None):
+        code = error.code or 0
+    elif error is not None:
+        sys.excepthook(type(error), error, error.__traceback__)
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def end_with_parent() -> None:

@@ -218,7 +218,7 @@ def leave() -> NoReturn:
 
 @contextmanager
 def told_once() -> Iterator[None]:
-    """Let only the leading process tell of what goes wrong in the same way everywhere, before the processes know each other."""
+    """Let only the leading process tell of what goes wrong in the same way everywhere."""
     try:
         yield
     except MimicitError:

@@ -21,6 +21,7 @@ from trainer.config import TrainConfig
 from trainer.errors import TrainingError
 from trainer.footprint import Shown, footprint
 from trainer.group_config import Group
+from trainer.machine import ROOM
 from trainer.outline import outline
 
 SHORTEST = 0.25
@@ -31,8 +32,6 @@ SHARED = ("fsdp2", "zero1", "zero2", "zero3")
 HELD = {"cpu": 1.4, "cuda": 1.1}
 """What activations take of memory, beside their own size: what was given back, and does not fit what is asked for next. Measured for
 the CPU (tests/trainer/test_memory.py), assumed for CUDA, whose allocator gives out again what it has."""
-ROOM = 0.7
-"""As `machine.ROOM`: `auto` shares the weights out where they and what training them takes are more of a device than this."""
 WORLDS = (2, 4, 8, 16, 32, 64, 128)
 NAMED = 2
 """Ways out by settings that a refusal names."""

@@ -1,10 +1,11 @@
 """What a run does between two steps: it looks at held-out records, draws its curve, and saves. None of that counts as training."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from trainer import checkpoint, machine
-from trainer.errors import CheckpointError
-from trainer.evaluate import Looks
+from trainer.errors import CheckpointError, RunFolderError
+from trainer.evaluate import Look, Looks
 from trainer.measure import Clock
 from trainer.objectives import Beginning
 from trainer.run_folder import RunFolder
@@ -36,6 +37,13 @@ class Pauses:
         self._run, self._folder, self._state = run, folder, state
         self._looks, self._telling, self._clock = looks, telling, clock
 
+    def before(self, step: int, *, is_last: bool) -> None:
+        """Do what is still due after the last step of a run that goes on: when it was stopped there was no time to look."""
+        loss = self.look(step, is_last=is_last)
+        if loss is not None and self._run.accelerator.is_main_process:
+            with suppress(RunFolderError):  # a full disk
+                checkpoint.note(self._folder.checkpoints, step=step, held_out=loss)
+
     def after(self, step: int, *, is_last: bool) -> None:
         """Do what is due after a step. The last one is saved, too: what is left to do then may fail."""
         will_save = is_last or step % self._run.config.run.save_every == 0
@@ -52,6 +60,13 @@ class Pauses:
             self._telling.look(found)
         self._telling.draw(looks.losses if looks else {}, looked=found is not None)
         return found.loss if found else None
+
+    def whole(self, step: int) -> Look | None:
+        """Look at all held-out records, at the end of a run."""
+        if not self._looks:
+            return None
+        with self._clock.aside("evaluating"):
+            return self._looks.whole(self._run.model, step)
 
     def save(self, step: int, held_out: float | None = None) -> None:
         """Write a checkpoint. Where that is impossible training goes on, and those before are kept."""

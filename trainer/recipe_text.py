@@ -5,6 +5,7 @@ A setting that is absent has no value in TOML, so it stands there as a comment: 
 
 import ast
 import dataclasses
+import functools
 import inspect
 import json
 import re
@@ -38,8 +39,9 @@ def shipped() -> Iterator[tuple[str, str]]:
 
 
 def _section(settings: Any, above: tuple[str, ...]) -> Iterator[str]:
-    said = _docstrings(type(settings))
-    hints = typing.get_type_hints(type(settings))
+    kind: Any = type(settings)
+    said = _docstrings(kind)
+    hints = typing.get_type_hints(kind)
     below = []
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
@@ -92,6 +94,7 @@ def _key(name: str) -> str:
     return name if _BARE.fullmatch(name) else _value(name)
 
 
+@functools.cache
 def _docstrings(cls: type) -> dict[str, str]:
     """Return what stands below each field of a class."""
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]

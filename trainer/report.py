@@ -141,7 +141,8 @@ def keep_up_to(path: Path, step: int) -> list[dict[str, Any]]:
     kept = lines_up_to(path, step)
     if path.exists():
         staged = path.with_name(f".{path.name}")
-        staged.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in kept]
+        staged.write_text("".join(lines), encoding="utf-8")
         staged.replace(path)
     return kept
 

@@ -52,9 +52,10 @@ class TrainResult:
         return json.dumps(asdict(self) | places)
 
     def __str__(self) -> str:
+        held_out = "" if self.held_out is None else f" · held-out loss {self.held_out:.3g}"
         return (
             f"learned in {self.steps:,} steps, {duration(self.seconds)} · "
-            f"loss {self.first_loss:.3g} → {self.last_loss:.3g} · model in {str(self.run / 'model')!r}"
+            f"loss {self.first_loss:.3g} → {self.last_loss:.3g}{held_out} · model in {str(self.run / 'model')!r}"
         )
 
 

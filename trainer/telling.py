@@ -49,8 +49,8 @@ class Telling:
             steps.begin(run.log)
         progress.each = run.config.report.every
 
-    def begin(self, mix: Mix, parts: Sequence[PartRow]) -> None:
-        """Say what is learned from, and by what: the rows of `trainable.table`."""
+    def begin(self, mix: Mix, parts: Sequence[PartRow], *, why_no_mfu: str | None = None) -> None:
+        """Say what is learned from, and by what: the rows of `trainable.table`; and why there is no MFU on a device that could have one."""
         start, say = self._run.start, self._run.say
         say(
             f"{'continuing' if start else 'starting'} at step {start + 1} · {len(mix):,} records · "
@@ -58,6 +58,8 @@ class Telling:
         )
         for line in (*mix.notes, *as_lines(parts)):
             say(line)
+        if why_no_mfu and self._run.accelerator.device.type != "cpu":
+            say(f"without MFU: {why_no_mfu}")
         if lost := start - len(self._log):
             say(
                 f"log.jsonl has lost {lost:,} of the {start:,} steps before; figures of the whole run leave them out"

@@ -80,10 +80,10 @@ def train(
         if resume and newest is None and not folder.is_finished:
             raise RunFolderError(f"{str(out)!r} has nothing to resume; leave out --resume to start")
         pins = Pins(folder.sources, say=progress.say if leads else None)
+        held_out = open_held_out(config, dataset, pins)
         mix = open_mix(
             config.data, dataset, seed=config.run.seed, without=config.evaluate.where, pins=pins
         )
-        held_out = open_held_out(config, dataset, pins)
         folder.claim(config, mix.digest, Pins.of(mix, held_out).digests, leads=leads)
     if folder.is_finished:
         progress.say(f"{str(out)!r} already holds this run, finished")
@@ -94,22 +94,24 @@ def train(
     torch.manual_seed(config.run.seed)
     with machine.leader_first(accelerator):
         processor, model = make_parts(folder, config, mix)
-    make_trainable(model, config)
-    frozen = Frozen.of(model, begun_in_files(model, config))
     start = 0 if newest is None else newest.step
-    if newest is not None:
-        newest.load_weights(model, frozen)
+    with machine.told_once():
+        make_trainable(model, config)
+        frozen = Frozen.of(model, begun_in_files(model, config))
+        if newest is not None:
+            newest.load_weights(model, frozen)
     log = report.read(folder.log, up_to=start)
     parts = trainable.table(model)
     objective = make_objective(config)
     encoder = objective.encoder(make_encoder(processor, model, config))
     precision = machine.precision_of(config.run)
     meter = Meter(model, accelerator.device, precision, accelerator.num_processes)
-    strategy, chosen = machine.choose_strategy(accelerator, config.run, parts[-1])
-    progress.say(chosen)
-    placed, optimizer = strategy.place(model, config)
-    if newest is not None:
-        newest.load_training(partial(strategy.load_optimizer, placed, optimizer))
+    with machine.told_once():
+        strategy, chosen = machine.choose_strategy(accelerator, config.run, parts[-1])
+        progress.say(chosen)
+        placed, optimizer = strategy.place(model, config)
+        if newest is not None:
+            newest.load_training(partial(strategy.load_optimizer, placed, optimizer))
     plan = make_plan(config, mix, accelerator)
     config = replace(config, run=with_steps(config.run, plan.steps_per_epoch))
     run = Beginning(
@@ -131,7 +133,7 @@ def train(
     batches = skips.watch(ahead)
     steps = Steps(dataset, out, mix.digest, plan, say=progress.say, mix=mix, until=config.run.steps)
     telling = Telling(run, folder, steps, progress, meter.clock)
-    telling.begin(mix, parts)
+    telling.begin(mix, parts, why_no_mfu=meter.why_no_mfu)
     looks = Looks(held_out, strategy, run, processor=processor) if held_out else None
     state = partial(strategy.state, placed, optimizer, frozen)
     pauses = Pauses(run, folder, state, looks=looks, telling=telling, clock=meter.clock)
@@ -142,28 +144,20 @@ def train(
     with telling, missed(config.data), Interrupt() as interrupt, ahead:
         # A run that was stopped after its last step has only to be finished.
         last = start if is_enough() else config.run.steps
-        # A run is stopped without a look that would have been due.
-        pauses.look(start, is_last=start == last)
+        pauses.before(start, is_last=start == last)
         for step in range(start, last):
             entry = train_step(
-                strategy,
-                placed,
-                optimizer,
-                batches,
-                plan,
-                config,
-                objective,
-                step=step,
-                meter=meter,
-            )
+                strategy, placed, optimizer, batches, plan, config, objective, step=step, meter=meter,
+            )  # fmt: skip
             log.append(entry)
             objective.learned(entry.figures)
             if looks:
                 looks.objective.learned(entry.figures)
-            skipped = skips.settle(entry.step)
-            need_answers(log, config, plan)
-            if trouble := bad_gradients(log, config, plan, mix, precision=precision):
-                progress.say(trouble)
+            with machine.told_once():
+                skipped = skips.settle(entry.step)
+                need_answers(log, config, plan)
+                if trouble := bad_gradients(log, config, plan, mix, precision=precision):
+                    progress.say(trouble)
             telling.step(entry, skipped=skipped)
             is_asked, is_done = machine.on_any(accelerator, interrupt.requested, is_enough())
             if is_asked:
@@ -176,7 +170,7 @@ def train(
         telling.finish()
 
     # The end.
-    final = looks.whole(placed, len(log)) if looks else None
+    final = pauses.whole(log[-1].step if log else start)
     learned = strategy.whole(placed)
     with machine.leader_first(accelerator):
         if learned is not None:

@@ -1,4 +1,4 @@
-"""DeepSpeed's ZeRO: optimizer state in pieces (1), gradients, too (2), weights, too (3). Needs the package deepspeed.
+"""DeepSpeed's ZeRO: optimizer state in pieces (1), gradients, too (2), weights, too (3). Needs the package deepspeed, 0.19.8 or newer.
 
 Its engine is driven here and not through accelerate, which updates the weights within the last way back: before anyone knows
 whether the step's loss is finite.
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from packaging.version import Version
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -22,6 +23,8 @@ from trainer.strategy import Strategy, emptied, with_parameters
 from trainer.trainable import taught_rows
 
 AVERAGES = ("exp_avg", "exp_avg_sq")
+OLDEST = "0.19.8"
+"""Of DeepSpeed. Older ones (0.19.4) do not look whether a norm is finite where weights have 32 bits, so one gradient could spoil all."""
 
 
 class Zero(Strategy):
@@ -61,6 +64,7 @@ class Zero(Strategy):
         model.backward(loss * self.accelerator.num_processes)
 
     def update(self, model: Any, optimizer: Any, *, lr: float, longest: float) -> float:
+        """As with the others: DeepSpeed leaves a step out whose norm is not finite."""
         for group in optimizer.param_groups:
             group["lr"] = lr
         model.step()
@@ -169,8 +173,19 @@ def settings(stage: int, precision: str, longest: float) -> dict[str, Any]:
 
 
 def import_deepspeed() -> Any:
+    """Import it.
+
+    Raises:
+        MissingExtraError: it is not installed.
+        TrainingError: it is too old.
+    """
     try:
         import deepspeed
     except ModuleNotFoundError:
         raise MissingExtraError("deepspeed", "deepspeed") from None
+    if Version(deepspeed.__version__) < Version(OLDEST):
+        raise TrainingError(
+            f"DeepSpeed {deepspeed.__version__} may spoil the weights in silence where a gradient is not finite; "
+            f'pip install "deepspeed>={OLDEST}"'
+        )
     return deepspeed

@@ -185,7 +185,7 @@ def ours_text(folder: Path, count: int) -> dict[str, float]:
 
     from mimicit.snapshot import Snapshot
 
-    [digest] = [path.name for path in (folder / "snapshots").iterdir()]
+    [digest] = [path.name for path in (folder / "snapshots").glob("[!.]*")]
     before = own_mb()
     held = []
 

@@ -214,7 +214,9 @@ def ours(folder: Path, method: str, count: int) -> dict[str, float]:
 
     torch.set_num_threads(1)
     data = Data(max_tokens=MAX_TOKENS)
-    before = imports_mb(method, ["trainer.families.otter", "trainer.data", "simplejpeg"])
+    ours = ["families.otter", "data", "sources.opening", "sources.snapshot"]
+    modules = [*(f"trainer.{name}" for name in ours), "mimicit.freezing", "pyarrow.ipc"]
+    before = imports_mb(method, [*modules, "simplejpeg"])
     started = time.perf_counter()
     mix = mix_of(folder)
     encoder = OtterEncoder(OtterProcessor.from_pretrained(folder / "processor"), data)
@@ -236,7 +238,9 @@ def reference(folder: Path, method: str, count: int) -> dict[str, float]:
     from transformers import AutoTokenizer
 
     torch.set_num_threads(1)
-    before = imports_mb(method, ["reference", "pandas", "PIL.Image", "transformers"])
+    before = imports_mb(
+        method, ["reference", "pandas", "pyarrow.parquet", "PIL.Image", "transformers"]
+    )
     started = time.perf_counter()
     tokenizer = AutoTokenizer.from_pretrained(folder / "processor")
     published = Published(

@@ -62,7 +62,7 @@ def main() -> None:
         size = sum(file.stat().st_size for file in files) / len(source)
         rows = [
             row(
-                f"looked through once, pairs of {size / 1000:.0f} kB/s",
+                f"looked through once, pairs/s (of {size / 1000:.0f} kB)",
                 round(len(source) / indexing),
             ),
             row(f"index opened again, {len(source):,} pairs, ms", round(opening * 1000, 1)),

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 
 import numpy as np
 import pyarrow as pa
@@ -11,12 +12,19 @@ from PIL import Image
 from mimicit.media.picture import measure
 from mimicit.schema import Instruction
 from mimicit.store import Store
+from trainer.train import train
 
 from .conftest import SMALL
 
 PLACES = ("left", "right")
 COMPARE = (*SMALL, "objective.kind=dpo", "optim.lr=1e-3", "run.steps=6", "run.batch_size=6")
 """Overrides of otter_tiny: six records a step, two forwards."""
+
+KINDS = ("dpo", "mdpo", "mpo", "kto")
+FIRST = {"dpo": math.log(2), "mdpo": 3 * math.log(2), "kto": 0.5}
+"""The loss of a step in which the model is its own reference."""
+ADAPTERS = ("lora.r=4", "lora.dropout=0", "trainable.parts=[]", "optim.lr=2e-2")
+"""The model without them is the reference."""
 
 
 def picture(nth, *, seed=0):
@@ -124,3 +132,9 @@ def llava_rlhf(folder, count):
 
 
 LAYOUTS = {"rlhfv": rlhfv, "rlaifv": rlaifv, "llava_rlhf": llava_rlhf}
+
+
+def run(dataset, out, *overrides, recipe="otter_tiny", progress=None):
+    return train(
+        recipe=recipe, dataset=dataset, out=out, overrides=(*COMPARE, *overrides), progress=progress
+    )

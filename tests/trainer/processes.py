@@ -20,27 +20,50 @@ from pathlib import Path
 import trainer
 import torch
 torch.set_num_threads(1)
+from mimicit.errors import MimicitError
 from tests.trainer.stopping import StopAfter
+from trainer.models.otter import Otter
 from trainer.report import Progress
 from trainer.train import train
 
+rank = int(os.environ["RANK"])
+forward, state = Otter.forward, {}
+
+def spoiling(self, **inputs):
+    found = forward(self, **inputs)
+    if torch.is_grad_enabled():
+        state["forwards"] += 1
+        if rank and state["forwards"] in state["spoil"]:
+            found.loss.register_hook(lambda grad: grad * torch.nan)
+    return found
+
+Otter.forward = spoiling
 for run in json.loads(Path(sys.argv[1]).read_text()):
+    state |= {"forwards": 0, "spoil": run["spoil"]}
     progress = StopAfter(run["stop"]) if run["stop"] else Progress(io.StringIO())
     try:
         train(recipe=run["recipe"], dataset=Path(run["dataset"]), out=Path(run["out"]), overrides=run["overrides"], progress=progress)
+        assert not run["fails"], run
     except KeyboardInterrupt:
         assert run["stop"], run
-        if run["copy"] and os.environ["RANK"] == "0":
+        if run["copy"] and not rank:
             shutil.copytree(run["out"], run["copy"], symlinks=True)
-    if os.environ["RANK"] == "0" and progress.stream.getvalue():
+    except (MimicitError, SystemExit) as error:
+        assert run["fails"], run
+        Path(run["out"], f"told{rank}.txt").write_text("" if isinstance(error, SystemExit) else str(error))
+    if not rank and progress.stream.getvalue():
         Path(run["out"], "said.txt").write_text(progress.stream.getvalue())
 # Not the usual way out: gloo's threads were seen to wait there for ever for a peer that had gone.
 os._exit(0)
 """
 
 
-def one(dataset, out, *overrides, recipe="otter_tiny", stop=0, copy=None):
-    """Describe a run. With `stop` it is interrupted during that step, and then copied to `copy`."""
+def one(dataset, out, *overrides, recipe="otter_tiny", stop=0, copy=None, spoil=(), fails=False):
+    """Describe a run.
+
+    With `stop` it is interrupted during that step, and then copied to `copy`. Forwards in `spoil`, counted from 1, give no finite
+    gradient on processes but the first. Of one that `fails` there is in told0.txt, told1.txt, … what each process told.
+    """
     return {
         "dataset": str(dataset),
         "out": str(out),
@@ -48,6 +71,8 @@ def one(dataset, out, *overrides, recipe="otter_tiny", stop=0, copy=None):
         "recipe": recipe,
         "stop": stop,
         "copy": str(copy or ""),
+        "spoil": list(spoil),
+        "fails": fails,
     }
 
 

@@ -141,32 +141,42 @@ exit $status
 """
 
 
-def test_the_batch_script_trains_and_queues_itself_again_when_interrupted(dataset, tmp_path):
+def test_the_batch_script_tells_each_process_of_the_others_and_queues_itself_again(tmp_path):
+    """In `syphus` what torchrun sets is set; that this trains, the test of two machines shows."""
     tools = tmp_path / "bin"
     tools.mkdir()
+    names = "RANK LOCAL_RANK WORLD_SIZE LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT OMP_NUM_THREADS"
     scripts = {
         "srun": SRUN,
-        "scontrol": f'#!/bin/bash\\necho "$@" >> {tmp_path}/asked\\n[[ $1 == show ]] && echo 127.0.0.1 || true\\n',
-        "syphus": f'#!/bin/bash\\nif [[ -n "${{FAIL:-}}" ]]; then exit $FAIL; fi\\nexec {sys.executable} -m syphus.cli "$@"\\n',
-    }
+        "scontrol": f'#!/bin/bash\necho "$@" >> {tmp_path}/asked\n[[ $1 == show ]] && echo node7 || true\n',
+        "syphus": f'#!/bin/bash\n(for name in {names}; do echo "$name=${{!name}}"; done; printf "%s\\n" "$@") > {tmp_path}/rank$RANK\n'
+        "exit ${FAIL:-0}\n",
+    }  # fmt: skip
     for name, text in scripts.items():
-        (tools / name).write_text(text.replace("\\n", "\n"))
+        (tools / name).write_text(text)
         (tools / name).chmod(0o755)
-    job = {"SLURM_JOB_NODELIST": "here", "SLURM_JOB_ID": str(port()), "SLURM_NTASKS": "2"}
+    job = {
+        "SLURM_JOB_NODELIST": "node[7-8]",
+        "SLURM_JOB_ID": "123456",
+        "SLURM_NTASKS": "2",
+        "SLURM_CPUS_PER_TASK": "3",
+    }
     around = alone() | job | {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
-    settings = [part for change in SMALL for part in ("--set", change)]
-    arguments = ["otter_tiny", "-d", str(dataset), "-o", str(tmp_path / "run"), *settings]
 
-    def submit(**more):
-        return subprocess.run(
-            ["bash", str(BATCH), *arguments], env=around | more, capture_output=True, text=True, timeout=200, check=False
+    def submit(code):
+        done = subprocess.run(
+            ["bash", str(BATCH), "otter_tiny", "-d", "with space", "--set", "run.steps=8"],
+            env=around | {"FAIL": str(code)}, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
+        return done.returncode
 
-    done = submit()
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("is trained: 8 steps") == 1
+    assert submit(0) == 0
+    for rank in range(2):
+        assert (tmp_path / f"rank{rank}").read_text().splitlines() == [
+            f"RANK={rank}", f"LOCAL_RANK={rank}", "WORLD_SIZE=2", "LOCAL_WORLD_SIZE=2", "MASTER_ADDR=node7", "MASTER_PORT=23456",
+            "OMP_NUM_THREADS=3", "train", "otter_tiny", "-d", "with space", "--set", "run.steps=8",
+        ]  # fmt: skip
+    assert submit(1) == 1
     assert "requeue" not in (tmp_path / "asked").read_text()
-    assert submit(FAIL="1").returncode == 1
-    assert "requeue" not in (tmp_path / "asked").read_text()
-    assert submit(FAIL="130").returncode == 130
-    assert f"requeue {port()}" in (tmp_path / "asked").read_text()
+    assert submit(130) == 130
+    assert "requeue 123456" in (tmp_path / "asked").read_text()

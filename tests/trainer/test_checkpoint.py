@@ -4,6 +4,8 @@ import json
 import os
 import resource
 import shutil
+import signal
+import sys
 
 import pytest
 
@@ -74,6 +76,66 @@ def test_a_save_that_dies_leaves_the_one_before(parts, tmp_path, monkeypatch):
     assert names(tmp_path) == ["latest", "step-000001", "step-000002"]
 
 
+OPERATIONS = {
+    "open",
+    "os.mkdir",
+    "os.rename",
+    "os.remove",
+    "os.rmdir",
+    "os.symlink",
+    "shutil.rmtree",
+}
+
+
+def save_and_die(folder, parts, at):
+    """Save in another process, which gets SIGKILL before the nth thing that it does to the folder; tell whether it came so far."""
+    process = os.fork()
+    if process == 0:
+        seen = 0
+
+        def audit(event, args):
+            nonlocal seen
+            if event in OPERATIONS and str(args[0]).startswith(str(folder)):
+                seen += 1
+                if seen == at:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(audit)
+        save(folder, parts, 2, keep=1, keep_best=True, held_out=1.0)
+        os._exit(0)
+    _, status = os.waitpid(process, 0)
+    return os.WIFSIGNALED(status)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_kill_9_before_anything_that_a_save_does_leaves_a_whole_one(parts, tmp_path, said):
+    """The one before or the new one, bit for bit, and the next save clears up; whatever the moment."""
+    model, _ = parts
+    found_steps = []
+    for at in range(1, 200):
+        folder = tmp_path / str(at)
+        torch.nn.init.ones_(model.weight)
+        save(folder, parts, 1, keep=1, keep_best=True, held_out=2.0)
+        torch.nn.init.zeros_(model.weight)
+        died = save_and_die(folder, parts, at)
+
+        found = newest(folder)
+        assert found.damage() is None
+        found.load_weights(model)
+        assert bool((model.weight == {1: 1.0, 2: 0.0}[found.step]).all())
+        found_steps.append(found.step)
+        save(folder, parts, 2, keep=1, keep_best=True, held_out=1.0)
+        assert names(folder) == ["best", "latest", "step-000002"]
+        if not died:
+            break
+
+    assert found_steps == sorted(found_steps)
+    assert found_steps.count(1) > 8
+    assert found_steps.count(2) > 5
+    assert not died
+    assert not said
+
+
 def test_only_the_newest_are_kept(parts, tmp_path):
     for step in (1, 2, 10):
         save(tmp_path, parts, step)
@@ -102,6 +164,23 @@ def test_where_there_are_no_links_a_file_says_which_is_the_newest(parts, tmp_pat
 
     assert (tmp_path / "latest").read_text() == "step-000002\n"
     assert newest(tmp_path).step == 2
+
+
+def test_a_copy_that_made_folders_of_the_links_or_left_them_out_goes_on(parts, tmp_path, said):
+    """`cp -rL`, `rsync -L` and most clouds follow links; others drop them. A run must not begin anew in silence."""
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    for step in (1, 2):
+        save(ours, parts, step, keep_best=True, held_out=step)
+    shutil.copytree(ours, theirs)
+    assert not (theirs / "latest").is_symlink()
+
+    assert newest(theirs).step == 2
+    save(theirs, parts, 3, keep_best=True, held_out=3)
+    assert (theirs / "latest").readlink().name == "step-000003"
+    assert (theirs / "best").readlink().name == "step-000001"
+    (theirs / "latest").unlink()
+    assert newest(theirs).step == 3
+    assert not said
 
 
 def test_a_checkpoint_of_an_older_version_is_read(parts, tmp_path):

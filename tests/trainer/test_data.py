@@ -1,6 +1,7 @@
 import io
 import pickle
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -231,6 +232,49 @@ def test_a_snapshot_travels_as_a_name(album, processor):
     assert len(sent) < bare + 1_000
     with pickle.loads(sent).mix.parts[0].source.snapshot as there:
         assert there[3] == album[3]
+
+
+class Weighed(torch.utils.data.Dataset):
+    """Examples, and in their place what memory is the reading process's own."""
+
+    def __init__(self, examples):
+        self.examples = examples
+
+    def __len__(self):
+        return len(self.examples)
+
+    def __getitem__(self, number):
+        _ = self.examples[number]
+        if number % 100 != 99:  # looking takes milliseconds
+            return 0
+        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+        return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Private_"))
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_worker_takes_no_more_memory_as_it_goes_on(tmp_path, processor):
+    """Each picture takes 12 kB of it, so all that it meets would be 24 MB, and its cache holds one."""
+    from PIL import Image
+
+    from mimicit.media.picture import measure
+    from mimicit.schema import Instruction
+
+    store = Store.open(tmp_path / "dataset", create=True)
+    data = io.BytesIO()
+    Image.new("RGB", (64, 64), (3, 4, 5)).save(data, "PNG")
+    count = 2_000
+    with store.writing("test"):
+        picture = measure(data.getvalue(), id="LA_IMG_0", name="it")
+        ids = [f"LA_IMG_{n}" for n in range(count)]
+        store.add_images([picture.model_copy(update={"id": id_}) for id_ in ids])
+        store.add([
+            Instruction(id=f"LA_INS_{n:04d}", task="t", instruction="What?", answer="It.", image_ids=(id_,))
+            for n, id_ in enumerate(ids)
+        ])  # fmt: skip
+    examples = examples_of(freeze(store), processor, cache_bytes=1 << 20)
+    loader = DataLoader(Weighed(examples), batch_size=100, num_workers=1, collate_fn=max)
+    own = list(loader)
+    assert own[-1] - own[3] < 8 << 20
 
 
 def bytes_of(seed, *, frames=1):

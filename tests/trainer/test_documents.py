@@ -294,6 +294,7 @@ def test_lone_pictures_are_dropped_by_name_and_not_by_chance(folder):
             {"documents": "a", "max_pictures": 10**9},
             "max_pictures is 1000000000, but must be at most 1,000",
         ),
+        ({"documents": "a", "keep_lone": 2}, "keep_lone is 2, but must be at most 1"),
         ({"documents": "a", "max_pictures": 0}, "max_pictures is 0, but must be at least 1"),
     ],
 )

@@ -177,6 +177,69 @@ def test_a_resumed_run_has_each_look_once(dataset, tmp_path):
     assert losses(out) == losses(tmp_path / "whole")
 
 
+def test_a_run_that_goes_on_looks_at_the_records_that_it_began_with(tmp_path, square):
+    """Of a dataset that has got more of them since, as it keeps to those that it learns."""
+    store = Store.open(tmp_path / "dataset", create=True)
+
+    def add(count, letter):
+        store.add(
+            [Instruction(id=f"X_INS_{letter}_{n}", task="t", instruction="What?", answer="Red.") for n in range(count)]
+        )  # fmt: skip
+
+    add(6, "a")
+    settings = [
+        "evaluate.where=id LIKE '%_1' OR id LIKE '%_2'",
+        "evaluate.every=2",
+        "run.steps=4",
+        "run.save_every=2",
+    ]
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        run(store.path, out, *settings, progress=StopAfter(2))
+    add(4, "b")
+    run(store.path, out, *settings)
+
+    assert [row["records"] for row in rows(out / "held_out.jsonl")] == [2, 2]
+    summary = json.loads((out / "run.json").read_text())
+    assert (summary["records"], summary["held_out"]["records"]) == (4, 2)
+
+
+def test_what_a_look_writes_may_fail(dataset, tmp_path, monkeypatch):
+    """As on a full disk; the run goes on, and says so."""
+
+    def full(*args, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(evaluate, "write_page", full)
+    told = io.StringIO()
+    out = tmp_path / "run"
+    settings = [HELD, "evaluate.every=2", "run.steps=4", "evaluate.max_new_tokens=2"]
+    assert run(dataset, out, *settings, progress=Progress(told)).steps == 4
+    assert told.getvalue().count("samples.html' cannot be written (No space left on device)") == 2
+    assert len(rows(out / "samples.jsonl")) == 4
+
+
+def test_it_is_said_once_where_answers_are_and_the_end_is_not_looked_at_twice(
+    dataset, tmp_path, monkeypatch
+):
+    looked = []
+    real = evaluate.Looks._measure
+
+    def noting(self, model, numbers, step):
+        looked.append((step, len(numbers)))
+        return real(self, model, numbers, step)
+
+    monkeypatch.setattr(evaluate.Looks, "_measure", noting)
+    told = io.StringIO()
+    out = tmp_path / "run"
+    settings = [HELD, "evaluate.every=2", "run.steps=4", "evaluate.max_new_tokens=2"]
+    result = run(dataset, out, *settings, progress=Progress(told))
+    assert looked == [(2, 2), (4, 2)]
+    assert told.getvalue().count(f"answers in '{out / 'samples.html'}'") == 1
+    assert result.held_out == rows(out / "held_out.jsonl")[-1]["loss"]
+    assert f"held-out loss {result.held_out:.3g} · model in" in told.getvalue()
+
+
 def test_the_best_checkpoint_is_chosen_by_a_look_at_each_one_that_is_saved(dataset, tmp_path):
     out = tmp_path / "best"
     run(
@@ -203,8 +266,8 @@ def test_the_best_checkpoint_is_chosen_by_a_look_at_each_one_that_is_saved(datas
     ("where", "error", "said"),
     [
         ("id = 'nobody'", RecipeError, "evaluate.where holds nothing out"),
-        ("nothing = 1", QueryError, "nothing"),
-        ("1 = 1", DatasetError, "no accepted record"),
+        ("nothing = 1", QueryError, "evaluate.where: the selection 'nothing = 1' fails"),
+        ("1 = 1", DatasetError, "no accepted record .* satisfies 'true' without '1 = 1'"),
     ],
 )
 def test_a_selection_that_cannot_be_is_refused(dataset, tmp_path, where, error, said):

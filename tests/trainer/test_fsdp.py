@@ -2,7 +2,6 @@
 
 import io
 import json
-import math
 
 import pytest
 
@@ -32,7 +31,6 @@ RUNS = {
     "packed": ("otter_tiny", [*SMALL, *SHORT, "data.max_tokens=128", "data.max_row_tokens=128", "run.micro_batch_size=2"]),
     "fuyu": ("fuyu_tiny", [*SHORT, "model.hidden_size=48", "model.intermediate_size=64", "model.num_hidden_layers=2"]),
     "idefics": ("idefics_tiny", [*SHORT, "model.text.hidden_size=48", "model.text.intermediate_size=64", "model.text.num_hidden_layers=2"]),
-    "masked": ("otter_tiny", [*SMALL, *SHORT, "data.max_tokens=16"]),
     "checkpointed": ("otter_tiny", [*SMALL, *SHORT, "run.gradient_checkpointing=true"]),
     "lora": ("otter_tune", [*TUNE, "lora.r=2", "lora.dropout=0.0", "trainable.parts=perceiver,gates"]),
     "half": ("otter_tune", [*TUNE, "lora.r=2", "lora.dropout=0.0", "trainable.parts=perceiver,gates", "run.frozen=bf16", "run.precision=bf16"]),
@@ -42,7 +40,7 @@ RUNS = {
 
 @pytest.fixture(scope="module")
 def talks(tmp_path_factory):
-    """Records with and without a picture; the question of one is so long that its answer is cut away with 16 tokens."""
+    """Records with and without a picture."""
     store = Store.open(tmp_path_factory.mktemp("talks") / "dataset", create=True)
     pictures, records = [], []
     for name, colour in {
@@ -61,10 +59,6 @@ def talks(tmp_path_factory):
             Instruction(id=f"LA_INS_{name}_{nth:02d}", task="talk", instruction=asked, answer=answer, image_ids=shown)
             for nth, (asked, answer, shown) in enumerate(said)
         ]  # fmt: skip
-    long = "Please tell me at once, in your own words, what on earth " * 4
-    records.append(
-        Instruction(id="LA_INS_long_00", task="talk", instruction=long, answer="No.", image_ids=())
-    )
     store.add_images(pictures)
     store.add(records)
     return store.path
@@ -114,15 +108,6 @@ def test_the_saved_models_are_the_same(both, name):
     assert whole.keys() == pieces.keys()
     for weight, values in whole.items():
         torch.testing.assert_close(pieces[weight], values, atol=2e-4, rtol=0, msg=weight)
-
-
-def test_a_forward_without_a_taught_token_teaches_nothing_and_spoils_nothing(both):
-    """With sixteen tokens the long question has no answer left: alone in a micro batch its loss is 0, not NaN."""
-    masked, full = (logged(both / "two" / name) for name in ("masked", "otter"))
-
-    fewer = [now["taught"] < before["taught"] for now, before in zip(masked, full, strict=True)]
-    assert any(fewer)
-    assert all(math.isfinite(step["loss"]) and math.isfinite(step["grad_norm"]) for step in masked)
 
 
 def test_only_the_rows_of_new_tokens_change_in_tied_embeddings(both):

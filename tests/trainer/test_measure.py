@@ -15,7 +15,7 @@ from tests.trainer.families import batch as batch_of  # noqa: E402
 from trainer import measure  # noqa: E402
 from trainer.flops import Sample, step_flops  # noqa: E402
 from trainer.measure import Clock, Cost, Meter, peak_memory  # noqa: E402
-from trainer.trainable import choose  # noqa: E402
+from trainer.trainable import choose, table  # noqa: E402
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")
@@ -113,6 +113,26 @@ def test_mfu_is_told_only_where_the_peak_is_known(monkeypatch, name, precision, 
     assert meter.why_no_mfu == why
     assert meter.mfu(4 * 989e12, 2.0) == mfu
     assert (meter.peak is None) == (mfu is None)
+
+
+@pytest.mark.parametrize(("device", "times"), [("cuda", 1), ("cpu", 0)])
+def test_a_run_on_a_gpu_whose_peak_is_not_known_says_so_when_it_begins(tmp_path, device, times):
+    from types import SimpleNamespace
+
+    from trainer.telling import Telling
+
+    said = []
+    accelerator = SimpleNamespace(is_main_process=False, device=torch.device(device))
+    report = SimpleNamespace(every=0)
+    run = SimpleNamespace(
+        accelerator=accelerator, log=[], start=0, say=said.append, config=SimpleNamespace(report=report)
+    )  # fmt: skip
+    folder = SimpleNamespace(log=tmp_path / "log.jsonl", curve=tmp_path / "loss.png")
+    telling = Telling(run, folder, None, SimpleNamespace(), Clock())
+    mix = type("Mix", (), {"__len__": lambda self: 7, "notes": ()})()
+    model = make("llama")
+    telling.begin(mix, table(model), why_no_mfu="unknown GPU: Riddle 9000")
+    assert said.count("without MFU: unknown GPU: Riddle 9000") == times
 
 
 def test_on_a_cpu_there_is_no_mfu():

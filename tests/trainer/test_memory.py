@@ -15,11 +15,13 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from mimicit.errors import MimicitError  # noqa: E402
+from tests.trainer.conftest import SMALL  # noqa: E402
 from trainer import memory  # noqa: E402
 from trainer.build import make_trainable  # noqa: E402
 from trainer.errors import TrainingError  # noqa: E402
 from trainer.families import family  # noqa: E402
 from trainer.footprint import Shown, footprint  # noqa: E402
+from trainer.loading import load  # noqa: E402
 from trainer.memory import GIB, There, need, require  # noqa: E402
 from trainer.outline import _texts, outline  # noqa: E402
 from trainer.recipe import read_recipe  # noqa: E402
@@ -180,24 +182,19 @@ def long_answers(tmp_path_factory):
     return store.path
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [("run.micro_batch_size=4",), ("run.micro_batch_size=4", *FROZEN)],
-    ids=["all", "frozen"],
-)
-def test_a_whole_run_takes_what_was_estimated_within_a_third(long_answers, settings):
+def test_a_whole_run_takes_what_was_estimated_within_a_third(long_answers):
     """Resident memory (VmHWM) of a process of its own, above what it had before. Seen: 0.95 to 1.17 of it was estimated."""
     sizes = (
         "hidden_size=512",
         "intermediate_size=2048",
-        "num_hidden_layers=5",
+        "num_hidden_layers=3",
         "num_attention_heads=8",
         "num_key_value_heads=8",
     )
     made = subprocess.run(
         [
             sys.executable, ROOT / "tests/trainer/measured_memory.py", long_answers, "otter_tiny", "run.steps=2", "run.batch_size=4",
-            "data.max_tokens=128", "model.vocab_size=300", *(f"model.text.{size}" for size in sizes), *settings,
+            "run.micro_batch_size=4", "data.max_tokens=128", "model.vocab_size=300", *(f"model.text.{size}" for size in sizes),
         ],
         capture_output=True, text=True, check=False, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
@@ -229,7 +226,6 @@ def test_a_run_that_cannot_fit_is_refused_before_anything_is_made(dataset, tmp_p
     [
         ("otter_mpt7b", 23.5, ["the recipe otter_mpt7b_24gb", "fsdp2 over"]),
         ("otterhd_8b", 79, ["the recipe otterhd_8b_24gb", "fsdp2 over 4 such GPUs"]),
-        ("idefics_9b", 23.5, ["the recipe idefics_9b_24gb"]),
         ("openflamingo_9b", 30, ["fsdp2 over"]),
     ],
 )
@@ -315,42 +311,42 @@ def test_frozen_weights_in_16_bits_are_half():
     assert (half.gradients, half.optimizer) == (plain.gradients, plain.optimizer)
 
 
+ADAPTED = ("lora.r=4", *CHECKPOINTED)
+"""As in the recipes for GPUs of 24 GB."""
+
+
 @pytest.mark.parametrize(
-    "more",
-    [(), ("lora.r=4",), ("run.gradient_checkpointing=true",)],
-    ids=["plain", "adapters", "checkpointed"],
-)
-@pytest.mark.parametrize(
-    "recipe",
+    ("recipe", "more"),
     [
-        ("otter_tiny", "model.text.model_type=llama"),
-        ("otter_tiny", "model.text.model_type=mpt", "model.text.intermediate_size=384"),
-        ("idefics_tiny",),
+        ("otter_tiny", ()),
+        ("otter_tiny", ADAPTED),
+        ("otter_tiny", ("model.text.model_type=mpt", "model.text.intermediate_size=192", *ADAPTED)),
+        ("idefics_tiny", ADAPTED),
     ],
-    ids=["otter", "mpt", "idefics"],
+    ids=["otter", "otter adapted", "mpt adapted", "idefics adapted"],
 )
 def test_frozen_weights_in_16_bits_learn_about_the_same_and_stay(dataset, tmp_path, recipe, more):
-    name, *text = recipe
-    settings = [
-        *text,
-        "trainable.parts=perceiver,gates",
-        *BF16,
-        *more,
-        "run.steps=2",
-        "run.batch_size=2",
-        "run.micro_batch_size=2",
-    ]
-    runs = []
-    for kind in ("float32", "bf16"):
-        out = tmp_path / kind
-        runs.append(
-            train(
-                recipe=name, dataset=dataset, out=out, overrides=[*settings, f"run.frozen={kind}"]
-            )
+    settings = [*SMALL, *FROZEN, *BF16, *more, "run.steps=2"]
+    plain, half = (
+        train(
+            recipe=recipe,
+            dataset=dataset,
+            out=tmp_path / kind,
+            overrides=[*settings, f"run.frozen={kind}"],
         )
-    plain, half = runs
+        for kind in ("float32", "bf16")
+    )
     assert half.first_loss == pytest.approx(plain.first_loss, rel=0.01)
     assert half.last_loss == pytest.approx(plain.last_loss, rel=0.02)
+    begun, kept = (load(tmp_path / kind)[0].state_dict() for kind in ("float32", "bf16"))
+    frozen = [name for name in kept if re.search(r"vision_(encoder|model)\.", name)]
+    rounded = {name: begun[name].bfloat16().float() for name in frozen}
+    same = [torch.equal(kept[name].float(), rounded[name]) for name in frozen]
+    # What is no linear map is kept as it was.
+    assert all(
+        torch.equal(kept[n].float(), begun[n]) or one for n, one in zip(frozen, same, strict=True)
+    )
+    assert any(same)
 
 
 def test_strategies_divide_what_they_divide():
@@ -414,8 +410,6 @@ def test_a_model_to_start_from_that_is_not_there_is_named():
 def test_a_run_starts_with_what_it_needs_and_a_saved_model_is_measured_by_its_config(
     dataset, tmp_path, capsys
 ):
-    from tests.trainer.conftest import SMALL
-
     train(
         recipe="otter_tiny",
         dataset=dataset,

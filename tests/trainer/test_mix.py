@@ -23,6 +23,8 @@ from trainer.train import train  # noqa: E402
 
 from .conftest import COLOURS, SMALL  # noqa: E402
 from .lessons import otter_processor  # noqa: E402
+from .processes import losses  # noqa: E402
+from .stopping import StopAfter  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -154,6 +156,23 @@ def test_a_recipe_says_groups_and_trains_on_them(dataset, tmp_path):
     out = tmp_path / "run"
     train(recipe=str(recipe), dataset=dataset, out=out, overrides=[*SMALL, "run.steps=4"])
     assert json.loads((out / "run.json").read_text())["records"] == 9
+
+
+def test_shares_of_groups_go_on_where_a_run_was_stopped(dataset, tmp_path):
+    """Of one group an epoch takes less than all, of another more: both are in the middle of a pass when the run stops."""
+    groups = [
+        "data.groups.some.weight=0.6",
+        "data.groups.red.where=\"id LIKE '%red%'\"",
+        "data.groups.red.num_samples=3",
+        "data.groups.red.loss_weight=0.5",
+    ]
+    settings = {"recipe": "otter_tiny", "dataset": dataset, "overrides": [*SMALL, *groups]}
+    train(**settings, out=tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(**settings, out=tmp_path / "run", progress=StopAfter(5))
+    train(**settings, out=tmp_path / "run")
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+    assert len(set(losses(tmp_path / "whole"))) == 8
 
 
 def test_nothing_to_learn_is_said(dataset):

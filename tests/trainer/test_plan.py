@@ -77,6 +77,16 @@ def test_epochs_and_seeds_have_orders_of_their_own():
     assert orders == again
 
 
+def test_passes_have_orders_of_their_own():
+    """Half of a group an epoch is another half each time, and not two in turns."""
+    plan = plan_of([(40, 20)], batch=20)
+    halves = [frozenset(plan.step(epoch)) for epoch in range(8)]
+    assert len(set(halves)) == 8
+    assert all(
+        one | other == set(range(40)) for one, other in zip(halves[::2], halves[1::2], strict=True)
+    )
+
+
 @settings(deadline=None, max_examples=30)
 @given(shares=shares, seed=st.integers(0, 3), world=st.integers(1, 4))
 def test_a_step_learns_the_same_on_any_number_of_devices(shares, seed, world):

@@ -2,11 +2,6 @@
 
 import json
 import math
-import os
-import resource
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,27 +14,20 @@ from mimicit.snapshot import freeze
 from mimicit.store import Store
 from syphus.cli import app
 from trainer import curve, memory
-from trainer.errors import RunFolderError, TrainingError, WorkerError
+from trainer.errors import TrainingError
 from trainer.models.otter import Otter
 from trainer.models.otter_processor import OtterProcessor
-from trainer.objectives import compared, reference
+from trainer.objectives import compared
 from trainer.objectives.reference import log_probs
 from trainer.recipe import read_recipe
 from trainer.train import train
 
-from .comparisons import COMPARE, LAYOUTS, pairs
+from .comparisons import ADAPTERS, COMPARE, FIRST, LAYOUTS, pairs, run
 from .family_lessons import SETTINGS
 from .lessons import lessons_of
-from .processes import one, together
-from .stopping import StopAfter
+from .processes import logged, losses, one, together
 
 torch.set_num_threads(1)
-KINDS = ("dpo", "mdpo", "mpo", "kto")
-FIRST = {"dpo": math.log(2), "mdpo": 3 * math.log(2), "kto": 0.5}
-"""The loss of a step in which the model is its own reference."""
-
-ADAPTERS = ("lora.r=4", "lora.dropout=0", "trainable.parts=[]", "optim.lr=2e-2")
-"""The model without them is the reference."""
 
 
 @pytest.fixture(scope="module")
@@ -47,27 +35,11 @@ def twelve(tmp_path_factory):
     return pairs(tmp_path_factory.mktemp("pairs") / "dataset")
 
 
-def run(dataset, out, *overrides, recipe="otter_tiny", progress=None):
-    return train(
-        recipe=recipe, dataset=dataset, out=out, overrides=(*COMPARE, *overrides), progress=progress
-    )
-
-
-def log(out):
-    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-
-
-def losses(out):
-    return [entry["loss"] for entry in log(out)]
-
-
-def weights(out):
-    return Otter.from_pretrained(out / "model").state_dict()
-
-
-def assert_same_weights(one, other, **tolerance):
-    for name, weight in weights(one).items():
-        torch.testing.assert_close(weights(other)[name], weight, **tolerance)
+@pytest.fixture(autouse=True)
+def undrawn(request, monkeypatch):
+    """Leave out loss.png, which takes longer than these runs, but where it is looked at."""
+    if not request.node.name.startswith("test_fifty"):
+        monkeypatch.setattr(curve, "draw_curve", lambda *_, **__: None)
 
 
 # ── from a file to a model ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -98,7 +70,7 @@ def test_fifty_published_pairs_are_imported_and_learned(layout, kind, tmp_path):
     changes = [part for one in (*COMPARE, *settings) for part in ("--set", one)]
     syphus("train", "otter_tiny", "-d", dataset, "-o", out, *changes)
 
-    entries = log(out)
+    entries = logged(out)
     first, last = (
         np.mean([entry["loss"] for entry in part]) for part in (entries[:3], entries[-3:])
     )
@@ -142,7 +114,7 @@ def test_mdpo_makes_answers_less_likely_where_a_fragment_of_the_picture_is_shown
     """Its second and third term: what is right of a picture is not said without it, and becomes no less likely itself."""
     settings = ("run.steps=20", "run.batch_size=12", "run.micro_batch_size=12", "optim.lr=4e-3")
     run(twelve, tmp_path / "run", "objective.kind=mdpo", *settings)
-    figures = log(tmp_path / "run")[-1]["figures"]
+    figures = logged(tmp_path / "run")[-1]["figures"]
 
     assert figures["rewards/blind"] < figures["rewards/chosen"] - 1
     assert figures["rewards/chosen"] > 0.5
@@ -173,184 +145,25 @@ def test_turns_before_the_compared_answer_are_read(tmp_path):
     steps = ("run.steps=1", "run.batch_size=4")
     run(dataset, tmp_path / "alone", 'data.where="rejected IS NOT NULL"', *steps)
     run(dataset, tmp_path / "turns", *steps, recipe=str(recipe))
-    alone, turns = (log(tmp_path / out)[0] for out in ("alone", "turns"))
+    alone, turns = (logged(tmp_path / out)[0] for out in ("alone", "turns"))
 
     assert turns["loss"] == pytest.approx(math.log(2), abs=1e-6)
     assert turns["tokens"] > alone["tokens"] + 4 * 2 * 5
     assert json.loads((tmp_path / "turns" / "run.json").read_text())["records"] == 4
 
 
-# ── the reference ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_first_step_compares_the_model_with_itself(twelve, tmp_path, kind):
-    run(twelve, tmp_path / "run", f"objective.kind={kind}", "run.steps=1")
-    (entry,) = log(tmp_path / "run")
-
-    assert entry["loss"] == pytest.approx(FIRST.get(kind, entry["loss"]), abs=1e-6)
-    figures = entry["figures"]
-    assert curve._unit(figures) == ("answer" if kind == "kto" else "pair")
-    assert figures["rewards/chosen"] == pytest.approx(0, abs=1e-5)
-    assert figures["rewards/margin"] == pytest.approx(0, abs=1e-5)
-
-
-def test_what_is_kept_is_what_the_starting_model_says(twelve, tmp_path):
-    run(twelve, tmp_path / "start", "run.steps=2")
-    train(
-        recipe="otter_tiny_dpo",
-        dataset=twelve,
-        out=tmp_path / "run",
-        overrides=(f"model.start={tmp_path / 'start'}", "run.steps=1"),
-    )
-    table = np.load(tmp_path / "run" / "reference" / "log_probs.npy")
-    processor = OtterProcessor.from_pretrained(tmp_path / "start" / "model")
-    model = Otter.from_pretrained(tmp_path / "start" / "model")
-    examples = lessons_of(freeze(Store.open(twelve)), processor, max_tokens=256, max_frames=8)
-
-    assert table.shape == (12, 2)
-    for number in range(12):
-        example = examples[number].example
-        batch = examples.encoder.lay([example])[0]
-        with torch.no_grad():
-            lost = model(**batch.inputs()).loss.item() * example.taught
-        assert table[number, 0] == pytest.approx(-lost, rel=1e-4)
-
-
-def test_only_records_that_the_run_meets_are_asked_about(twelve, tmp_path):
-    run(twelve, tmp_path / "run", "run.steps=1")
-    table = np.load(tmp_path / "run" / "reference" / "log_probs.npy")
-
-    assert np.isfinite(table).all(axis=1).sum() == 6
-    assert np.isnan(table).all(axis=1).sum() == 6
-
-
-def test_a_resumed_run_asks_nothing_again_and_learns_the_same(twelve, tmp_path, monkeypatch):
-    run(twelve, tmp_path / "whole", "objective.kind=mpo")
-    with pytest.raises(KeyboardInterrupt):
-        run(twelve, tmp_path / "cut", "objective.kind=mpo", progress=StopAfter(2))
-
-    def refuse(*_args, **_kwargs):
-        raise AssertionError("asked again")
-
-    monkeypatch.setattr(reference, "_fill", refuse)
-    with pytest.raises(KeyboardInterrupt):
-        run(twelve, tmp_path / "cut", "objective.kind=mpo", progress=StopAfter(4))
-    run(twelve, tmp_path / "cut", "objective.kind=mpo")
-
-    # MPO's shift, a mean of all rewards before, among them: exactly.
-    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
-    assert [entry["figures"] for entry in log(tmp_path / "cut")] == [
-        entry["figures"] for entry in log(tmp_path / "whole")
-    ]
-    assert log(tmp_path / "whole")[-1]["figures"]["shift"] != 0
-    assert_same_weights(tmp_path / "cut", tmp_path / "whole", atol=0, rtol=0)
-
-
-def test_mpos_shift_is_the_mean_reward_of_the_steps_before(twelve, tmp_path):
-    run(twelve, tmp_path / "run", "objective.kind=mpo")
-    figures = [entry["figures"] for entry in log(tmp_path / "run")]
-    means = [(one["rewards/chosen"] + one["rewards/rejected"]) / 2 for one in figures]
-    wanted = [0.0, *(np.mean(means[:nth]) for nth in range(1, len(means)))]
-
-    assert [one["shift"] for one in figures] == pytest.approx(wanted, abs=1e-6)
-
-
-def test_a_pass_over_the_records_that_was_killed_goes_on(twelve, tmp_path):
-    """kill -9 while the starting model is asked: what it said stays, the rest is asked, the table is the same."""
-    run(twelve, tmp_path / "whole", "run.steps=2")
-    script = tmp_path / "killed.py"
-    script.write_text(
-        "import os, signal\nfrom pathlib import Path\nfrom trainer.objectives import reference\nfrom trainer.train import train\n"
-        "asked, ask = [], reference.log_probs\n"
-        "def dies(model, rows):\n"
-        "    asked.append(rows.numbers)\n"
-        "    if len(asked) == 3: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return ask(model, rows)\n"
-        "reference.log_probs = dies\n"
-        f"train(recipe='otter_tiny', dataset=Path({str(twelve)!r}), out=Path({str(tmp_path / 'cut')!r}), "
-        f"overrides={[*COMPARE, 'run.steps=2']!r})\n"
-    )
-    died = subprocess.run(
-        [sys.executable, str(script)], env=environment(), capture_output=True, timeout=100
-    )
-    assert died.returncode == -signal.SIGKILL
-    assert not (tmp_path / "cut" / "reference").exists()
-    begun = np.load(tmp_path / "cut" / ".reference" / "log_probs.npy")
-    assert np.isfinite(begun[:, 0]).sum() == 8
-    asked = []
-    ask = reference.log_probs
-
-    def counting(model, rows):
-        asked.extend(rows.numbers)
-        return ask(model, rows)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reference, "log_probs", counting)
-        run(twelve, tmp_path / "cut", "run.steps=2")
-
-    assert sorted(asked) == np.flatnonzero(np.isnan(begun[:, 0])).tolist()
-    one, other = (
-        np.load(tmp_path / out / "reference" / "log_probs.npy") for out in ("whole", "cut")
-    )
-    np.testing.assert_array_equal(one, other)
-    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
-
-
-def environment():
-    root = str(Path(compared.__file__).parent.parent.parent)
-    return os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
-
-
-def test_a_table_that_is_gone_or_of_other_records_stops_the_run(twelve, tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        run(twelve, tmp_path / "run", progress=StopAfter(2))
-    kept = tmp_path / "run" / "reference"
-    kept.rename(tmp_path / "aside")
-    with pytest.raises(RunFolderError, match=r"is missing.*put the folder back"):
-        run(twelve, tmp_path / "run")
-    (tmp_path / "aside").rename(kept)
-    about = json.loads((kept / "about.json").read_text())
-    (kept / "about.json").write_text(json.dumps(about | {"snapshot": "other"}))
-    with pytest.raises(RunFolderError, match="other records"):
-        run(twelve, tmp_path / "run")
-
-
-def test_with_adapters_alone_the_model_without_them_is_the_reference(twelve, tmp_path):
-    """No table; and the losses are those of a run that keeps one."""
-    run(twelve, tmp_path / "off", *ADAPTERS)
-    assert not (tmp_path / "off" / "reference").exists()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trainer.objectives.preference.WithoutAdapters", Kept)
-        Kept.run = tmp_path / "off"
-        run(twelve, tmp_path / "kept", *ADAPTERS)
-    assert len(Kept.table) > 0
-
-    assert losses(tmp_path / "off")[0] == pytest.approx(math.log(2), abs=1e-6)
-    assert losses(tmp_path / "off")[-1] < math.log(2) - 0.05
-    assert losses(tmp_path / "off") == pytest.approx(losses(tmp_path / "kept"), abs=1e-5)
-
-
-class Kept:
-    """A reference that remembers what it heard of a record first: before the first step, for these adapters change nothing yet."""
-
-    def __init__(self):
-        type(self).table = {}
-
-    def __call__(self, model, rows):
-        before = reference.WithoutAdapters()(model, rows)
-        for number, values in zip(rows.numbers, before, strict=True):
-            self.table.setdefault(number, values.clone())
-        return torch.stack([self.table[number] for number in rows.numbers])
-
-
 # ── the same, however it is cut ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["mdpo", "mpo", "kto"])
 def test_micro_batches_and_packing_change_nothing_of_what_is_learned(twelve, tmp_path, kind):
     """Losses agree, and so do the figures and weights, if all of a step's pairs are one forward, six, or packed rows."""
-    base = (f"objective.kind={kind}", "run.steps=4", "run.micro_batch_size=6")
+    base = (
+        f"objective.kind={kind}",
+        "run.steps=3",
+        "run.micro_batch_size=6",
+        "data.max_row_tokens=0",
+    )
     run(twelve, tmp_path / "one", *base)
     run(twelve, tmp_path / "six", *base, "run.micro_batch_size=1")
     run(twelve, tmp_path / "packed", *base, "data.max_tokens=80", "data.max_row_tokens=240")
@@ -361,7 +174,7 @@ def test_micro_batches_and_packing_change_nothing_of_what_is_learned(twelve, tmp
 
 
 def assert_same_figures(one, other):
-    for mine, theirs in zip(log(one), log(other), strict=True):
+    for mine, theirs in zip(logged(one), logged(other), strict=True):
         # Which answer a model prefers to what it says itself is for rounding to decide.
         left_out = ("rewards/accuracy",) if mine["step"] == 1 else ()
         pair = (
@@ -372,11 +185,9 @@ def assert_same_figures(one, other):
 
 
 SHARED = {
-    "dpo": ("run.strategy=ddp",),
     "kto": ("run.strategy=ddp",),
-    "mpo": ("run.strategy=fsdp2",),
+    "mpo": ("run.strategy=ddp",),
     "mdpo": ("run.strategy=fsdp2",),
-    "dpo with adapters": ("run.strategy=ddp", *ADAPTERS),
     "kto with adapters": ("run.strategy=fsdp2", *ADAPTERS),
 }
 """Runs of two processes, by the objective and what else there is to it."""
@@ -465,27 +276,6 @@ def test_held_out_records_with_one_answer_are_left_out_of_looks(tmp_path):
     assert look["figures"]["rewards/margin"] > 0
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_worker_that_dies_while_the_starting_model_is_asked_is_a_sentence(
-    twelve, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(
-        compared.ComparedEncoder, "encode", lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-    )
-    with pytest.raises(WorkerError, match=r"was ended by SIGKILL.*the same command goes on"):
-        run(twelve, tmp_path / "run", "data.workers=1")
-
-
-def test_a_table_that_the_disk_has_no_room_for_is_a_sentence(tmp_path):
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
-    try:
-        with pytest.raises(RunFolderError, match=r"log_probs.npy' cannot be written.*make room"):
-            reference._begin(tmp_path / ".reference", {}, rows=1_000_000, columns=2)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 def test_settings_of_another_objective_are_refused():
     with pytest.raises(RecipeError, match=r"objective.crop belongs to objective.kind = 'mdpo'"):
         read_recipe("otter_tiny", ("objective.kind=dpo", "objective.crop=0.1"))
@@ -513,7 +303,7 @@ def test_a_setting_that_would_do_nothing_is_refused():
 @pytest.mark.parametrize(("kind", "answers"), [("dpo", 2), ("mdpo", 3), ("mpo", 2), ("kto", 2)])
 def test_the_estimate_of_memory_counts_all_answers_of_a_record(kind, answers):
     one, all_of_them = (
-        memory.shown(read_recipe("otter_tiny", (f"objective.kind={name}",)))
+        memory.shown(read_recipe("otter_tiny", (f"objective.kind={name}", "data.max_row_tokens=0")))
         for name in ("answers", kind)
     )
 

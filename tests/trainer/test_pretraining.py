@@ -261,6 +261,11 @@ def test_means_of_groups_are_of_answers(folder, tmp_path):
         run(folder, tmp_path / "run", *MEANS, "objective.kind=dpo")
 
 
+def test_groups_that_all_count_nothing_are_refused(folder, tmp_path):
+    with pytest.raises(RecipeError, match="each group has a loss_weight of 0, so nothing would be learned"):  # fmt: skip
+        run(folder, tmp_path / "run", *PAIRS, "data.groups.laion.loss_weight=0")
+
+
 def test_a_command_trains_on_shards(folder, tmp_path):
     settings = [word for one in (*SMALL, *PAIRS, "run.steps=2") for word in ("--set", one)]
     command = ["train", "flamingo_tiny", "-d", str(folder), "-o", str(tmp_path / "run"), *settings]

@@ -77,13 +77,24 @@ def test_pretraining_has_the_published_figures(name):
     config = read_recipe(name)
     pairs, documents = config.data.groups["laion"], config.data.groups["mmc4"]
     assert (pairs.loss_weight, documents.loss_weight) == (0.2, 1.0)
+    assert config.data.loss_mean == "groups"
     assert (pairs.max_tokens, config.data.max_tokens) == (32, 256)
+    assert config.data.loss_mean == "groups"
     assert (documents.min_similarity, documents.max_pictures, documents.keep_lone) == (0.24, 6, 0.5)
     assert config.trainable.parts == ("perceiver", "gates", "new_tokens")
     assert config.model.layout == "flamingo"
     assert (config.optim.lr, config.optim.schedule) == (1e-4, "constant")
     every = {"openflamingo_3b": 1, "openflamingo_4b": 2, "openflamingo_9b": 4}
     assert config.model.cross_attn_every_n_layers == every[name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["otter_mpt7b", "otter_llama7b", "idefics_9b", *(f"openflamingo_{n}b" for n in (3, 4, 9))],
+)
+def test_published_recipes_decay_what_the_published_code_did(name):
+    optim = read_recipe(name).optim
+    assert (optim.weight_decay, optim.decay) == (0.1, "published")
 
 
 # What is printed

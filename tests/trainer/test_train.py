@@ -44,6 +44,14 @@ def losses(out):
 
 
 @pytest.fixture(scope="module")
+def whole(dataset, tmp_path_factory):
+    """The losses of a run that nothing happens to."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    run(dataset, out)
+    return losses(out)
+
+
+@pytest.fixture(scope="module")
 def trained(dataset, tmp_path_factory):
     """Train until the squares are known by heart."""
     out = tmp_path_factory.mktemp("runs") / "squares"
@@ -89,26 +97,7 @@ def test_a_finished_run_is_left_alone(dataset, trained):
     assert (out / "log.jsonl").read_bytes() == log
 
 
-def test_resuming_continues_the_same_run(dataset, tmp_path):
-    run(dataset, tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
-        run(dataset, tmp_path / "halves", progress=StopAfter(3))
-    assert len(losses(tmp_path / "halves")) == 3
-
-    run(dataset, tmp_path / "halves", resume=True)
-
-    assert losses(tmp_path / "halves") == losses(tmp_path / "whole")
-    whole, halves = (
-        Otter.from_pretrained(tmp_path / name / "model").state_dict()
-        for name in ("whole", "halves")
-    )
-    assert all(torch.equal(whole[name], halves[name]) for name in whole)
-
-
-def test_a_run_that_died_between_checkpoints_takes_those_steps_again(
-    dataset, tmp_path, monkeypatch
-):
-    run(dataset, tmp_path / "whole")
+def test_a_run_that_died_between_checkpoints_takes_those_steps_again(dataset, whole, tmp_path):
 
     class PowerCut(BaseException):
         pass
@@ -123,23 +112,22 @@ def test_a_run_that_died_between_checkpoints_takes_those_steps_again(
     assert len(losses(tmp_path / "cut")) == 5
     run(dataset, tmp_path / "cut", "run.save_every=2")
 
-    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    assert losses(tmp_path / "cut") == whole
 
 
 @pytest.mark.parametrize("micro", [1, 2])
-def test_micro_batch_size_does_not_change_what_is_learned(dataset, tmp_path, micro):
-    run(dataset, tmp_path / "whole")
+def test_micro_batch_size_does_not_change_what_is_learned(dataset, whole, tmp_path, micro):
     run(dataset, tmp_path / "parts", f"run.micro_batch_size={micro}")
 
-    assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "whole"), abs=1e-5)
+    assert losses(tmp_path / "parts") == pytest.approx(whole, abs=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_workers_do_not_change_what_is_learned(dataset, tmp_path):
+def test_workers_do_not_change_what_is_learned(dataset, whole, tmp_path):
     run(dataset, tmp_path / "alone", "data.picture_cache_mb=0")
     run(dataset, tmp_path / "helped", "data.workers=2")
 
-    assert losses(tmp_path / "helped") == losses(tmp_path / "alone")
+    assert losses(tmp_path / "helped") == losses(tmp_path / "alone") == whole
 
 
 def test_only_answers_are_taught(dataset, trained):
@@ -195,8 +183,7 @@ def test_another_runs_folder_is_not_touched(dataset, trained, tmp_path):
         run(dataset, tmp_path)
 
 
-def test_a_run_begun_before_a_setting_existed_goes_on(dataset, tmp_path):
-    run(dataset, tmp_path / "whole")
+def test_a_run_begun_before_a_setting_existed_goes_on(dataset, whole, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(dataset, tmp_path / "old", progress=StopAfter(3))
     settings = tmp_path / "old" / "settings.json"
@@ -211,7 +198,7 @@ def test_a_run_begun_before_a_setting_existed_goes_on(dataset, tmp_path):
         run(dataset, tmp_path / "old", "trainable.parts=gates")
     run(dataset, tmp_path / "old", resume=True)
 
-    assert losses(tmp_path / "old") == losses(tmp_path / "whole")
+    assert losses(tmp_path / "old") == whole
 
 
 def test_runs_in_one_process_have_each_the_precision_that_they_ask_for(dataset, tmp_path):

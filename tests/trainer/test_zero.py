@@ -1,12 +1,16 @@
 """DeepSpeed's ZeRO learns what one process learns. Needs the package deepspeed and a C++ compiler, and takes minutes the first time."""
 
+import math
 import shutil
+import sys
+from types import SimpleNamespace
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from trainer import zero  # noqa: E402
+from trainer.errors import TrainingError  # noqa: E402
 from trainer.train import train  # noqa: E402
 
 from .conftest import SMALL  # noqa: E402
@@ -30,6 +34,12 @@ def test_settings_are_those_of_the_recipe(stage):
     assert zero.settings(stage, "no", 1.0)["torch_autocast"]["enabled"] is False
 
 
+def test_a_deepspeed_that_spoils_weights_in_silence_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "deepspeed", SimpleNamespace(__version__="0.19.4"))
+    with pytest.raises(TrainingError, match=r"DeepSpeed 0\.19\.4 may spoil .* pip install"):
+        zero.import_deepspeed()
+
+
 @pytest.fixture(scope="module")
 def both(dataset, tmp_path_factory):
     pytest.importorskip("deepspeed")
@@ -41,6 +51,15 @@ def both(dataset, tmp_path_factory):
         runs += [
             one(dataset, to / "halves", *STEPS, way, stop=3, copy=to / "cut"),
             one(dataset, to / "halves", *STEPS, way),
+            one(
+                dataset,
+                to / "spoilt",
+                *STEPS,
+                "run.micro_batch_size=2",
+                "run.steps=4",
+                way,
+                spoil=[2, 3],
+            ),
         ]
     together(2, folder / "zero", runs, environment={"DS_ACCELERATOR": "cpu"})
     return folder
@@ -63,6 +82,19 @@ def test_one_process_without_deepspeed_goes_on(dataset, both, tmp_path, stage):
     train(recipe="otter_tiny", dataset=dataset, out=tmp_path / "cut", overrides=STEPS, resume=True)
 
     assert losses(tmp_path / "cut") == pytest.approx(losses(both / "single"), abs=3e-5)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_gradient_that_is_not_finite_moves_no_weight(both, stage):
+    from trainer.models.otter import Otter
+
+    out = both / f"zero{stage}" / "spoilt"
+
+    assert [step["step"] for step in logged(out) if step["grad_norm"] is None] == [2, 3]
+    assert all(math.isfinite(loss) for loss in losses(out))
+    assert (out / "said.txt").read_text().count("no weight moved; its records: LA_INS_") == 2
+    weights = Otter.from_pretrained(out / "model").state_dict().values()
+    assert all(bool(weight.isfinite().all()) for weight in weights)
 
 
 @pytest.mark.parametrize("stage", STAGES)

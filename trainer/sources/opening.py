@@ -65,6 +65,8 @@ def open_mix(
     parts = [part for part in parts if part.draws]
     if not parts:
         raise RecipeError("each group has a weight of 0, so nothing would be learned")
+    if not any(part.loss_weight for part in parts):
+        raise RecipeError("each group has a loss_weight of 0, so nothing would be learned")
     return Mix(parts)
 
 
