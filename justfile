@@ -32,10 +32,17 @@ demo: setup
     @echo; echo "Q: What does the picture show?"
     @for picture in chelsea.png coffee.png; do echo "   $picture: $({{ syphus }} chat runs/demo --image {{ photos }}/images/$picture 'What does the picture show?')"; done
 
-# Run the tests; arguments go to pytest
+# Run the tests; arguments go to pytest. Those of the trainer take one processor each, so several files of them run at a time
+[positional-arguments]
 test *args: setup
+    #!/usr/bin/env bash
+    set -euo pipefail
     {{ python }} {{ photos }}/fetch.py
-    {{ python }} -m pytest -q {{ args }}
+    if [ $# -gt 0 ]; then exec {{ python }} -m pytest -q "$@"; fi
+    failed=0
+    {{ python }} -m pytest -q --ignore tests/trainer || failed=$?
+    {{ python }} -m pytest -q -n auto --maxprocesses 4 --dist loadfile tests/trainer || failed=$?
+    exit $failed
 
 # Look for mistakes: ruff and mypy
 check: setup
@@ -54,7 +61,7 @@ docs: setup
 
 # Measure speed and memory; results go to benchmarks/results
 bench: setup
-    for script in benchmarks/bench_*.py benchmarks/data/{loader,decode,import_json,legacy_parquet,export,convert_video,full_size}.py benchmarks/curate/{near_text,picture_hash,language,recipe,planted,costs,semantic,diverse,asks,splits,report,review,seeing}.py benchmarks/train/{fuyu_step,mpt_step,idefics_step,generate,packing}.py benchmarks/generation/{speed,clients,start,memory,crash,stale,faults,limits,poison,money,peers}.py; do {{ python }} $script; done
+    for script in benchmarks/bench_*.py benchmarks/data/{loader,decode,import_json,legacy_parquet,export,convert_video,full_size}.py benchmarks/curate/{near_text,picture_hash,language,recipe,planted,costs,semantic,diverse,asks,splits,report,review,seeing}.py benchmarks/train/{fuyu_step,mpt_step,idefics_step,generate,packing,hf_trainer,loader,shards,start_up,resume}.py benchmarks/generation/{speed,clients,start,memory,crash,stale,faults,limits,poison,money,peers}.py; do {{ python }} $script; done
 
 # Run the dataset's tests with the oldest DuckDB that is supported; all other packages are those of .venv
 test-duckdb-1: setup

@@ -63,7 +63,7 @@ def test_only_new_lines_are_read_and_only_of_the_file_that_grew(store, monkeypat
     assert read == [("a.jsonl", 0), ("b.jsonl", 0), ("a.jsonl", size)]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     st.lists(
         st.lists(st.tuples(st.sampled_from("rs"), st.integers(1, 6)) | st.sampled_from(["{torn", "5\n"]), max_size=6),

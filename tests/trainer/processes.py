@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 RUNS = """
-import io, json, os, shutil, sys
+import functools, io, json, os, shutil, sys
 from pathlib import Path
 import trainer
 import torch
@@ -29,6 +29,7 @@ from trainer.train import train
 rank = int(os.environ["RANK"])
 forward, state = Otter.forward, {}
 
+@functools.wraps(forward)  # `generate` asks what it takes
 def spoiling(self, **inputs):
     found = forward(self, **inputs)
     if torch.is_grad_enabled():

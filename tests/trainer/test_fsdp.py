@@ -26,6 +26,8 @@ SHORT = ["run.steps=6", "run.batch_size=2", "run.micro_batch_size=1", "run.save_
 TEXT = ["model.text.tie_word_embeddings=true", "optim.weight_decay=0.1"]
 TUNE = ["optim.lr=5e-3", "optim.warmup_steps=0", "data.max_tokens=128", "run.save_every=100"]
 TUNE += ["run.steps=6", "run.batch_size=4", "run.micro_batch_size=1"]
+HALF = 0.02
+"""In 16 bits: a sum in another order rounds to another number, and AdamW's first steps are as long for the smallest gradient as for any."""
 RUNS = {
     "otter": ("otter_tiny", [*SMALL, *SHORT]),
     "packed": ("otter_tiny", [*SMALL, *SHORT, "data.max_tokens=128", "data.max_row_tokens=128", "run.micro_batch_size=2"]),
@@ -92,10 +94,10 @@ def test_pieces_learn_what_the_whole_learns(both, name):
     whole, pieces = (logged(both / number / name) for number in ("one", "two"))
 
     assert [step["loss"] for step in pieces] == pytest.approx(
-        [step["loss"] for step in whole], abs=3e-5
+        [step["loss"] for step in whole], abs=HALF if name == "half" else 3e-5
     )
     assert [step["grad_norm"] for step in pieces] == pytest.approx(
-        [step["grad_norm"] for step in whole], rel=2e-3
+        [step["grad_norm"] for step in whole], rel=HALF if name == "half" else 2e-3
     )
     for count in ("taught", "tokens", "pictures"):
         assert [step[count] for step in pieces] == [step[count] for step in whole]
@@ -107,7 +109,8 @@ def test_the_saved_models_are_the_same(both, name):
 
     assert whole.keys() == pieces.keys()
     for weight, values in whole.items():
-        torch.testing.assert_close(pieces[weight], values, atol=2e-4, rtol=0, msg=weight)
+        atol = HALF if name == "half" else 2e-4
+        torch.testing.assert_close(pieces[weight], values, atol=atol, rtol=0, msg=weight)
 
 
 def test_only_the_rows_of_new_tokens_change_in_tied_embeddings(both):
