@@ -38,6 +38,8 @@ FREE = (
     "data.workers",
     "data.worker_timeout",
     "data.picture_cache_mb",
+    "data.skip_bad",
+    "optim.max_bad_steps",
     "report",
     "evaluate.every",
     "evaluate.answers",

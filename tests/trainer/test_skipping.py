@@ -195,9 +195,10 @@ def test_several_processes_leave_out_the_same_and_stop_together(spoilt, tmp_path
     codes, told = processes.start(
         2, tmp_path, ["-c", PROGRAM, str(spoilt), json.dumps(settings)], limit=120
     )
-    assert codes == [0, 0], told
-    for said in told:
-        assert said.index("learned") < said.index("2 records cannot be taught")
+    # One of them tells; the other leaves, and that at once.
+    assert codes in ([0, 0], [0, 1]), told
+    assert [said.count("learned\n") for said in told] == [1, 1]
+    assert told[0].count("2 records cannot be taught") == 1
     for out in settings:
         assert sorted(row["id"] for row in skipped_of(Path(out))) == list(BAD)
     out, same = next(iter(settings.items()))
