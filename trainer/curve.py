@@ -84,10 +84,13 @@ def draw_curve(
     window = max(1, len(losses) // 20)
     together = -(-len(entries) // POINTS)
     each = "each step" if together == 1 else f"means of {together:,} steps"
-    axes.plot(steps, losses, color="#9db4d3", linewidth=0.9, label=each)
-    means = smoothed(losses, window=window)
-    smooth = f"mean of {window * together:,} steps"
-    axes.plot(steps, means, color="#1f4e9c", linewidth=2.2, label=smooth)
+    thin = window > 1
+    colour, width = ("#9db4d3", 0.9) if thin else ("#1f4e9c", 1.6)
+    axes.plot(steps, losses, color=colour, linewidth=width, label=each)
+    if thin:
+        smooth = f"mean of {window * together:,} steps"
+        means = smoothed(losses, window=window)
+        axes.plot(steps, means, color="#1f4e9c", linewidth=2.2, label=smooth)
     if held_out:
         looks = sorted(held_out.items())
         axes.plot(
@@ -101,7 +104,7 @@ def draw_curve(
         )
     _scale(axes, [*losses, *(held_out or {}).values()])
     axes.set_xlim(min(1, entries[0].step), max(2, entries[-1].step))
-    axes.set_ylabel(f"loss per {_unit(names)}")
+    axes.set_ylabel(_unit(names))
     axes.set_title(title, loc="left", fontsize=13, pad=24, parse_math=False)
     axes.text(
         0.0,
@@ -138,10 +141,12 @@ def draw_curve(
 
 
 def _unit(figures: Sequence[str]) -> str:
-    """Return of what a loss is the mean; objectives are told apart by what they measure beside it."""
+    """Return what a loss is; objectives are told apart by what they measure beside it."""
+    if any(name.startswith("loss/") for name in figures):
+        return "weighted sum of groups' losses"
     if "kl" in figures:
-        return "answer"
-    return "pair" if "rewards/margin" in figures else "taught token"
+        return "loss per answer"
+    return "loss per pair" if "rewards/margin" in figures else "loss per taught token"
 
 
 def _scale(axes: Any, losses: Sequence[float]) -> None:

@@ -221,6 +221,10 @@ def test_groups_may_have_means_of_their_own_as_published(tmp_path):
         for nth, settings in enumerate((PAIRS, LINES, mixed))
     )
     assert by_group == pytest.approx(0.2 * pairs + pages, rel=1e-5)
+    [step] = map(json.loads, (tmp_path / "a" / "log.jsonl").read_text().splitlines())
+    each = sorted(step["figures"].items())
+    assert [name for name, _ in each] == ["loss/laion", "loss/mmc4"]
+    assert [mean for _, mean in each] == pytest.approx([pairs, pages], rel=1e-5)
     assert min(pairs, pages) < by_token < max(pairs, pages)
 
 

@@ -45,7 +45,7 @@ def test_the_first_step_compares_the_model_with_itself(twelve, tmp_path, kind):
 
     assert entry["loss"] == pytest.approx(FIRST.get(kind, entry["loss"]), abs=1e-6)
     figures = entry["figures"]
-    assert curve._unit(figures) == ("answer" if kind == "kto" else "pair")
+    assert curve._unit(figures) == f"loss per {'answer' if kind == 'kto' else 'pair'}"
     assert figures["rewards/chosen"] == pytest.approx(0, abs=1e-5)
     assert figures["rewards/margin"] == pytest.approx(0, abs=1e-5)
 

@@ -16,6 +16,9 @@ from trainer.objectives.base import Beginning, Loss
 from trainer.rows import Rows
 from trainer.sources.mix import Mix
 
+GROUP_MEAN = "loss/"
+"""How the figure of a group's own mean begins; its name follows."""
+
 
 class Answers:
     def mix(self, mix: Mix) -> Mix:
@@ -59,4 +62,11 @@ class GroupMeans(Answers):
 
     def loss(self, model: nn.Module, rows: Rows, *, whole: float) -> Loss:
         # Held-out records are of no group of the run: theirs is a mean over all of them.
-        return super().loss(model, rows, whole=self.taught.get(rows.group, whole))
+        found = super().loss(model, rows, whole=self.taught.get(rows.group, whole))
+        if rows.group not in self.names:
+            return found
+        # All names, so that every process has the same to add up.
+        means = {f"{GROUP_MEAN}{name}": found.total.detach() * 0.0 for name in self.taught}
+        if rows.group in self.taught and rows.weight:
+            means[f"{GROUP_MEAN}{rows.group}"] = found.total.detach() / rows.weight
+        return Loss(found.total, means)
