@@ -42,7 +42,7 @@ def main() -> None:
         way, folder, steps, extra = options.client
         print(json.dumps(CLIENTS[way](Path(folder), int(steps), extra)))
         return
-    steps, rounds = (12, 1) if options.quick else (60, 3)
+    steps, rounds = (12, 1) if options.quick else (40, 3)
     with tempfile.TemporaryDirectory(prefix="hf-trainer-") as name:
         folder = Path(name)
         write(folder, records=280)
