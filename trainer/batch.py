@@ -21,7 +21,7 @@ from torch import Tensor
 
 from trainer.errors import TrainingError
 from trainer.flops import Sample
-from trainer.masking import IGNORED
+from trainer.models.loss import IGNORED
 from trainer.rows import Rows
 
 Scale = tuple[tuple[float, ...], tuple[float, ...]]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from trainer.batch import Example, Scale
 from trainer.errors import MarksError, TooLongError
-from trainer.masking import IGNORED
+from trainer.models.loss import IGNORED
 from trainer.models.otter_processor import IMAGE, OtterProcessor
 from trainer.models.turns import Turn
 from trainer.sources.base import Document, Shown

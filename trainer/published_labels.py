@@ -1,6 +1,6 @@
 """How the published trainer chose what is taught.
 
-Ours is `trainer.masking.answer_labels`. On rows whose answers are all whole, each with one mark and one end, the two differ in one
+Ours is that of `OtterProcessor.lesson`. On rows whose answers are all whole, each with one mark and one end, the two differ in one
 thing: the published rule also teaches every `</s>`. On others the published rule
 
 - teaches nothing of an answer that was cut before its end, but still its `</s>`: to stop in the middle of a sentence;

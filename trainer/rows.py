@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from trainer.flops import Sample
-from trainer.masking import IGNORED
+from trainer.models.loss import IGNORED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,10 +60,3 @@ def kept(model: nn.Module, *, without: Collection[str] = ()) -> set[str]:
             found.add(name)
         seen.add(id(tensor))
     return found
-
-
-def state_of(model: nn.Module, training: Mapping[str, Any], frozen: Frozen = NOTHING) -> State:
-    """Return the state of a bare model and of what its optimizer remembers."""
-    names = kept(model, without=frozen.names)
-    weights = {name: weight for name, weight in model.state_dict().items() if name in names}
-    return State(weights, training, frozen)

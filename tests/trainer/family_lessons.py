@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from trainer.families import family
-from trainer.masking import IGNORED
+from trainer.models.loss import IGNORED
 from trainer.recipe import read_recipe
 from trainer.sources.base import Conversation, Document, Said, Shown
 

@@ -1,7 +1,5 @@
 """Batches are made by a thread beside the model, which leaves with the run, however that ends."""
 
-import io
-import json
 import multiprocessing
 import threading
 import time
@@ -19,10 +17,8 @@ from tests.trainer.stopping import StopAfter  # noqa: E402
 from trainer.ahead import Ahead  # noqa: E402
 from trainer.data import Examples  # noqa: E402
 from trainer.objectives.answers import Answers  # noqa: E402
-from trainer.report import Progress  # noqa: E402
-from trainer.train import train  # noqa: E402
 
-from .conftest import SMALL  # noqa: E402
+from .runs import log_of, run  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -96,20 +92,6 @@ def test_an_item_that_never_comes_does_not_hold_up_the_end(monkeypatch):
 
 
 # In a run
-
-
-def run(dataset, out, *overrides, progress=None):
-    return train(
-        recipe="otter_tiny",
-        dataset=dataset,
-        out=out,
-        overrides=[*SMALL, *overrides],
-        progress=progress or Progress(io.StringIO()),
-    )
-
-
-def log_of(out):
-    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture

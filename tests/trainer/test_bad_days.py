@@ -32,28 +32,12 @@ from trainer.plan import Plan  # noqa: E402
 from trainer.report import Progress, StepLog  # noqa: E402
 from trainer.run_folder import whole_folder  # noqa: E402
 from trainer.sources.snapshot import SnapshotSource  # noqa: E402
-from trainer.train import train  # noqa: E402
 from trainer.workers import missed  # noqa: E402
 
-from .conftest import SMALL  # noqa: E402
+from .runs import losses, run  # noqa: E402
 
 torch.set_num_threads(1)
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-
-
-def run(dataset, out, *overrides, progress=None, **options):
-    return train(
-        recipe="otter_tiny",
-        dataset=dataset,
-        out=out,
-        overrides=[*SMALL, *overrides],
-        progress=progress or Progress(io.StringIO()),
-        **options,
-    )
-
-
-def losses(out):
-    return [json.loads(line)["loss"] for line in (out / "log.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st  # noqa: E402
 
 from trainer.batch import Example, collate, one_row  # noqa: E402
 from trainer.errors import TrainingError  # noqa: E402
-from trainer.masking import IGNORED  # noqa: E402
+from trainer.models.loss import IGNORED  # noqa: E402
 from trainer.models.otter import Otter, OtterConfig  # noqa: E402
 
 torch.set_num_threads(1)

@@ -21,10 +21,10 @@ from typer.testing import CliRunner  # noqa: E402
 
 from mimicit.errors import PictureError  # noqa: E402
 from syphus.cli import _write, application  # noqa: E402
+from tests.trainer.labels import answer_labels  # noqa: E402
 from trainer import chat, loading  # noqa: E402
 from trainer.chat import Sampling, evenly_of, start  # noqa: E402
 from trainer.errors import TrainingError  # noqa: E402
-from trainer.masking import answer_labels  # noqa: E402
 from trainer.models.otter_processor import OtterProcessor, Turn  # noqa: E402
 
 from .conftest import COLOURS  # noqa: E402

@@ -13,13 +13,14 @@ torch = pytest.importorskip("torch")
 
 from safetensors.torch import load_file  # noqa: E402
 
+from tests.trainer.runs import state_of  # noqa: E402
 from trainer import checkpoint  # noqa: E402
 from trainer.checkpoint import Checkpoint  # noqa: E402
 from trainer.config import Lora, Optim  # noqa: E402
 from trainer.errors import CheckpointError  # noqa: E402
 from trainer.lora import add_adapters  # noqa: E402
 from trainer.optim import make_optimizer  # noqa: E402
-from trainer.state import Frozen, State, kept, state_of  # noqa: E402
+from trainer.state import Frozen, State, kept  # noqa: E402
 from trainer.trainable import choose  # noqa: E402
 
 from . import families  # noqa: E402

@@ -19,7 +19,7 @@ from mimicit.store import Store  # noqa: E402
 from trainer.batch import Example, collate, scaled  # noqa: E402
 from trainer.encode import encode  # noqa: E402
 from trainer.errors import TrainingError  # noqa: E402
-from trainer.masking import IGNORED  # noqa: E402
+from trainer.models.loss import IGNORED  # noqa: E402
 from trainer.models.otter_processor import CLIP_STD, OtterProcessor, Turn  # noqa: E402
 from trainer.plan import FILLER, MicroBatches, Plan  # noqa: E402
 

@@ -31,7 +31,7 @@ from trainer.encode import encode_document  # noqa: E402
 from trainer.errors import TrainingError  # noqa: E402
 from trainer.families.otter import OtterEncoder  # noqa: E402
 from trainer.group_config import Group  # noqa: E402
-from trainer.masking import IGNORED  # noqa: E402
+from trainer.models.loss import IGNORED  # noqa: E402
 from trainer.models.otter_processor import OtterProcessor  # noqa: E402
 from trainer.sources import documents as module  # noqa: E402
 from trainer.sources import pages, shards, unpacking  # noqa: E402

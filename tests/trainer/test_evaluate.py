@@ -22,6 +22,7 @@ from trainer.train import train  # noqa: E402
 
 from . import processes  # noqa: E402
 from .conftest import SMALL  # noqa: E402
+from .runs import losses, run  # noqa: E402
 from .stopping import StopAfter  # noqa: E402
 
 torch.set_num_threads(1)
@@ -29,19 +30,8 @@ torch.set_num_threads(1)
 HELD = "evaluate.where=id IN ('LA_INS_red_00', 'LA_INS_blue_01')"
 
 
-def run(dataset, out, *overrides, progress=None, **options):
-    return train(
-        recipe="otter_tiny", dataset=dataset, out=out, overrides=[*SMALL, *overrides],
-        progress=progress or Progress(io.StringIO()), **options,
-    )  # fmt: skip
-
-
 def rows(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def losses(out):
-    return [row["loss"] for row in rows(out / "log.jsonl")]
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from mimicit.errors import RecipeError  # noqa: E402
 from trainer.config import Data  # noqa: E402
 from trainer.errors import TrainingError  # noqa: E402
 from trainer.families import fuyu  # noqa: E402
-from trainer.masking import IGNORED  # noqa: E402
 from trainer.models.fuyu_processor import FuyuProcessor  # noqa: E402
+from trainer.models.loss import IGNORED  # noqa: E402
 from trainer.recipe import read_recipe  # noqa: E402
 from trainer.sources.base import Conversation, Document, Said  # noqa: E402
 

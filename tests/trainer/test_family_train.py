@@ -1,7 +1,6 @@
 """`syphus train` for the families beside Otter, from a dataset to answers."""
 
 import io
-import json
 import logging
 
 import pytest
@@ -17,6 +16,7 @@ from trainer.train import train  # noqa: E402
 
 from .conftest import COLOURS  # noqa: E402
 from .family_lessons import SETTINGS  # noqa: E402
+from .runs import losses  # noqa: E402
 
 torch.set_num_threads(1)
 NEW = ("flamingo", "fuyu", "idefics")
@@ -33,10 +33,6 @@ def run(kind, dataset, out, *overrides, progress=None, **options):
         progress=progress or Progress(io.StringIO()),
         **options,
     )
-
-
-def losses(out):
-    return [json.loads(line)["loss"] for line in (out / "log.jsonl").read_text().splitlines()]
 
 
 def weights(out):

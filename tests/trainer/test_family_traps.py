@@ -9,10 +9,11 @@ torch = pytest.importorskip("torch")
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
+from tests.trainer.labels import answer_labels  # noqa: E402
 from trainer.config import Optim  # noqa: E402
 from trainer.errors import TrainingError  # noqa: E402
 from trainer.loading import FAMILIES as ASKED  # noqa: E402
-from trainer.masking import IGNORED, answer_labels  # noqa: E402
+from trainer.models.loss import IGNORED  # noqa: E402
 from trainer.optim import make_optimizer  # noqa: E402
 from trainer.sources.base import Conversation, Said  # noqa: E402
 from trainer.trainable import NEVER, available, choose, parts_of  # noqa: E402

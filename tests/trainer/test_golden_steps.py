@@ -3,7 +3,6 @@
 If that is meant, write it anew: GOLDEN_STEPS=write python -m pytest tests/trainer/test_golden_steps.py -k padded
 """
 
-import io
 import json
 import os
 from pathlib import Path
@@ -12,10 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from trainer.report import Progress  # noqa: E402
-from trainer.train import train  # noqa: E402
-
-from .conftest import SMALL  # noqa: E402
+from .runs import log_of, run  # noqa: E402
 
 torch.set_num_threads(1)
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden_steps.json"
@@ -29,18 +25,10 @@ RUNS = {
 
 @pytest.mark.parametrize("name", RUNS)
 def test_steps_are_what_they_were(dataset, tmp_path, name):
-    overrides = [*SMALL, "run.steps=12", *RUNS[name]]
-    train(
-        recipe="otter_tiny",
-        dataset=dataset,
-        out=tmp_path / "run",
-        overrides=overrides,
-        progress=Progress(io.StringIO()),
-    )
-    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    run(dataset, tmp_path / "run", "run.steps=12", *RUNS[name])
     found = [
         {key: row[key] for key in ("step", "loss", "lr", "grad_norm", *COUNTS)}
-        for row in map(json.loads, lines)
+        for row in log_of(tmp_path / "run")
     ]
     if os.environ.get("GOLDEN_STEPS") == "write":
         GOLDEN.write_text("[\n" + ",\n".join(map(json.dumps, found)) + "\n]\n")

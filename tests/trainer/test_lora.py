@@ -12,6 +12,7 @@ peft = pytest.importorskip("peft")
 
 from mimicit.errors import MissingExtraError, RecipeError  # noqa: E402
 from tests.trainer.families import FAMILIES, batch, changed, learn, make, weights  # noqa: E402
+from tests.trainer.runs import state_of  # noqa: E402
 from tests.trainer.stopping import StopAfter  # noqa: E402
 from trainer import checkpoint  # noqa: E402
 from trainer.build import make_trainable  # noqa: E402
@@ -28,7 +29,6 @@ from trainer.models.otter import Otter  # noqa: E402
 from trainer.optim import make_optimizer  # noqa: E402
 from trainer.recipe import read_recipe  # noqa: E402
 from trainer.report import Progress  # noqa: E402
-from trainer.state import state_of  # noqa: E402
 from trainer.train import train  # noqa: E402
 from trainer.trainable import NEVER, choose, parts_of, table  # noqa: E402
 

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.masking import IGNORED, answer_labels
+from tests.trainer.labels import answer_labels
+from trainer.models.loss import IGNORED
 
 ANSWER, END = 1, 2
 _ = IGNORED

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from tests.trainer import golden
-from trainer.masking import IGNORED, answer_labels
+from tests.trainer.labels import answer_labels
+from trainer.models.loss import IGNORED
 from trainer.models.pictures import evenly
 from trainer.prompt_formats import (
     FORMATS,

@@ -20,27 +20,11 @@ from trainer.models.otter_processor import OtterProcessor  # noqa: E402
 from trainer.recipe import read_recipe  # noqa: E402
 from trainer.report import Progress  # noqa: E402
 from trainer.run_folder import RunFolder  # noqa: E402
-from trainer.train import train  # noqa: E402
 
-from .conftest import SMALL  # noqa: E402
 from .lessons import lessons_of  # noqa: E402
+from .runs import losses, run  # noqa: E402
 
 torch.set_num_threads(1)
-
-
-def run(dataset, out, *overrides, progress=None, **options):
-    return train(
-        recipe="otter_tiny",
-        dataset=dataset,
-        out=out,
-        overrides=[*SMALL, *overrides],
-        progress=progress or Progress(io.StringIO()),
-        **options,
-    )
-
-
-def losses(out):
-    return [json.loads(line)["loss"] for line in (out / "log.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")

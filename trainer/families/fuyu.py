@@ -28,13 +28,13 @@ from trainer.config import Data
 from trainer.errors import TrainingError
 from trainer.families import saved
 from trainer.families.laying import beyond, kept, question_parts, rows_of, runs, text_before
-from trainer.masking import IGNORED
 from trainer.model_config import FuyuModel
 from trainer.models.attention import PACKED
 from trainer.models.fuyu import Fuyu, FuyuConfig
 from trainer.models.fuyu_batch import Sample, packed, padded
 from trainer.models.fuyu_pictures import Patches, drawn_side
 from trainer.models.fuyu_processor import FuyuProcessor
+from trainer.models.loss import IGNORED
 from trainer.rows import Rows, TensorRows
 from trainer.sources.base import Document, Record, Shown
 from trainer.tokenizer import make_tokenizer

@@ -25,11 +25,11 @@ from trainer.config import Data
 from trainer.errors import TrainingError
 from trainer.families import saved
 from trainer.families.laying import beyond, kept, question_parts, rows_of, text_before
-from trainer.masking import IGNORED
 from trainer.model_config import IdeficsModel
 from trainer.models.attention import PACKED
 from trainer.models.idefics import Idefics
 from trainer.models.idefics_processor import ANSWER, END, FAKE, IMAGE, IdeficsChatProcessor, Sample
+from trainer.models.loss import IGNORED
 from trainer.rows import Rows, TensorRows
 from trainer.sources.base import Document, Record, Said, Shown
 from trainer.tokenizer import make_tokenizer

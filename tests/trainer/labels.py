@@ -1,10 +1,8 @@
-"""Which tokens are taught."""
+"""The rule of what is taught of a text with marks, written once more: what encoders do is held against it."""
 
 from collections.abc import Sequence
 
 from trainer.models.loss import IGNORED
-
-__all__ = ["IGNORED", "answer_labels"]
 
 
 def answer_labels(input_ids: Sequence[int], *, answer: int, end: int) -> list[int]:
